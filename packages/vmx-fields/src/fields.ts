@@ -29,6 +29,9 @@ export interface FieldRow {
   readonly rare: boolean;
 }
 
+const widths: readonly FieldWidth[] = ['u16', 'u64', 'u32', 'natural'];
+const types: readonly FieldType[] = ['control', 'exit info', 'guest state', 'host state'];
+
 /** One row a field, in the order of their encodings. */
 export const fieldRows: readonly FieldRow[] = /* @__PURE__ */ fieldTuples.map(fieldRow);
 
@@ -63,8 +66,6 @@ export function fieldByEncoding(encoding: number): FieldAccess | undefined {
   return accesses.get(encoding);
 }
 
-const widths: readonly FieldWidth[] = ['u16', 'u64', 'u32', 'natural'];
-const types: readonly FieldType[] = ['control', 'exit info', 'guest state', 'host state'];
 let accesses: Map<number, FieldAccess> | undefined;
 
 function fieldRow(tuple: (typeof fieldTuples)[number]): FieldRow {
