@@ -27,7 +27,7 @@ export interface Manifest {
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
-/** One workspace package: `folder` is such as `packages/sync`, `files` holds every text file below it. */
+/** One workspace package: `folder` is such as `packages/sync` or `guests`, `files` holds every text file below it. */
 export interface Room {
   readonly folder: string;
   readonly manifest: Manifest;
@@ -41,7 +41,7 @@ export interface House {
   readonly rooms: readonly Room[];
 }
 
-const roomManifest = /^((?:packages|apps|tooling)\/[^/]+)\/package\.json$/;
+const roomManifest = /^((?:packages|apps|tooling)\/[^/]+|guests)\/package\.json$/;
 
 /** Builds the house from its files. Throws SyntaxError when a package.json is no JSON. */
 export function houseOf(files: readonly TextFile[]): House {

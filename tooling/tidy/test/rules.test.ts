@@ -34,14 +34,14 @@ describe('a rule can hold', () => {
 });
 
 describe('houseOf', () => {
-  it('a package.json in packages, apps or tooling makes a room; the others make none', () => {
+  it('a package.json in packages, apps, tooling or guests makes a room; the others make none', () => {
     const house = houseOf(
-      ['packages/a', 'apps/b', 'tooling/c', 'guests', 'packages/a/test/deep'].map((folder) => ({
+      ['packages/a', 'apps/b', 'tooling/c', 'guests', 'docs', 'packages/a/test/deep'].map((folder) => ({
         path: `${folder}/package.json`,
         text: '{}',
       })),
     );
-    expect(house.rooms.map((room) => room.folder)).toEqual(['packages/a', 'apps/b', 'tooling/c']);
+    expect(house.rooms.map((room) => room.folder)).toEqual(['packages/a', 'apps/b', 'tooling/c', 'guests']);
   });
 
   it('a package.json that is no JSON: throws SyntaxError', () => {

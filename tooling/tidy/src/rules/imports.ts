@@ -149,7 +149,11 @@ const siblingsByEntry: Rule = {
 function isEntry(house: House, specifier: string): boolean {
   const [, name = '', ...rest] = specifier.split('/');
   const room = house.rooms.find((candidate) => candidate.manifest.name === scope + name);
-  return room?.manifest.exports?.[rest.length === 0 ? '.' : `./${rest.join('/')}`] !== undefined;
+  const entry = ['.', ...rest].join('/');
+  return Object.keys(room?.manifest.exports ?? {}).some((pattern) => {
+    const [head = '', tail] = pattern.split('*');
+    return tail === undefined ? entry === head : entry.startsWith(head) && entry.endsWith(tail);
+  });
 }
 
 const relativeStaysInside: Rule = {

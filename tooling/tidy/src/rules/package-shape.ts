@@ -30,7 +30,7 @@ const identity = manifestRule(
   'a package is named after its folder, is ESM and MIT, and says in one sentence what it is',
   'all',
   function* ({ folder, manifest }) {
-    const expected = `@nvmx/${folder.split('/')[1]}`;
+    const expected = `@nvmx/${folder.split('/').at(-1)}`;
     if (manifest.name !== expected) yield `name is ${manifest.name}, not ${expected}`;
     if (manifest.type !== 'module') yield 'type is not module';
     if (manifest.license !== 'MIT') yield `license is ${manifest.license}, not MIT`;
