@@ -54,6 +54,7 @@ export interface EvmcsHeader {
   readonly vpId: number;
 }
 
+/** Reads what is not a VMCS field. Asserts {@link EVMCS_BYTES} bytes; judges nothing. */
 export function decodeEvmcsHeader(bytes: Uint8Array): EvmcsHeader {
   assertLength(bytes);
   return {

@@ -3,7 +3,9 @@ import { field, fieldTuples } from './generated/vmcs-fields.ts';
 /** The name of a VMCS field in KVM's and the SDM's spelling, without a _HIGH twin: the high half belongs to its field. */
 export type FieldName = keyof typeof field;
 
+/** Natural width is 64 bits on a processor with Intel 64. */
 export type FieldWidth = 'u16' | 'u32' | 'u64' | 'natural';
+/** `exit info` is what the SDM calls read-only data. */
 export type FieldType = 'control' | 'exit info' | 'guest state' | 'host state';
 
 /** Everything that the tables say about one VMCS field. */

@@ -95,6 +95,7 @@ export {
   ioBitmapBit,
   type MsrAccess,
   type MsrBitmapMergeRow,
+  type MsrBitmapRange,
   msrBitmapBit,
   vmreadBitmapBit,
 } from './msr-bitmap.ts';

@@ -1,4 +1,14 @@
+/** What the guest does to an MSR: RDMSR or WRMSR. */
 export type MsrAccess = 'read' | 'write';
+
+/** One part of an MSR bitmap: the bits of consecutive MSRs for one direction. */
+export interface MsrBitmapRange {
+  readonly access: MsrAccess;
+  readonly byteOffset: number;
+  readonly bytes: number;
+  readonly msrFirst: number;
+  readonly msrLast: number;
+}
 
 /**
  * The bit of a 4 KiB MSR bitmap that decides about an access, counted from bit 0 of byte 0; -1 when no bit does and the access

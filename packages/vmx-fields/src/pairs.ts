@@ -18,10 +18,12 @@ export function addressHigh(address: number): number {
   return Math.floor(address / 0x1_0000_0000);
 }
 
+/** The pair as a value below 2^64. */
 export function pairToBig(low: number, high: number): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
+/** Low half of the value modulo 2^64. */
 export function bigLow(value: bigint): number {
   return Number(value & 0xffff_ffffn);
 }

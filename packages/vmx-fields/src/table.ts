@@ -1,5 +1,6 @@
 /** How the generated modules write their tables: each helper turns the literal of a table into its published, typed shape. */
 
+/** The type of a member, or of one element of it. */
 export type Scalar = 'u8' | 'u16' | 'u32' | 'u64';
 
 /** One member of a structure in guest memory: `bytes` is the whole member, an array when it exceeds one `type`. */

@@ -102,6 +102,7 @@ describe('the generator', () => {
     ['an x2APIC MSR that is not its offset', 'virtual_apic_page', '0x808', '0x809', 'TASKPRI: MSR'],
     ['a run of bits of another width', 'pi_desc', '256\t256\t1\tON', '256\t256\t2\tON', 'ON: width'],
     ['an MSR range that its bytes do not hold', 'msr_bitmap', '0x000\t0x400', '0x000\t0x3ff', 'bytes do not fit'],
+    ['a group of bits without a docstring', 'architecture_groups', 'vmxAbort\t', 'vmxAborts\t', 'vmxAbort has no row'],
     [
       'an exit reason with another trace symbol',
       'vmx_exit_reasons',

@@ -67,7 +67,7 @@ export const exitReason = /* @__PURE__ */ constants({
   NOTIFY: 75,
 });
 
-/** Bits above the basic exit reason, and the whole reasons that are not of the architecture. */
+/** Bits above the basic exit reason, and whole reasons that are not of the architecture. */
 export const exitReasonFlags = /* @__PURE__ */ constants({
   VMX_EXIT_REASONS_FAILED_VMENTRY: 0x80000000,
   VMX_EXIT_REASONS_SGX_ENCLAVE_MODE: 0x08000000,

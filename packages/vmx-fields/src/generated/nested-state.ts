@@ -2,6 +2,7 @@
 import { constants, layout } from '../table.ts';
 import type { GetNestedStateRule, SetNestedStateRule } from '../nested-state.ts';
 
+/** struct kvm_nested_state with its VMX parts. */
 export const nestedStateLayout = /* @__PURE__ */ layout({
   flags: [0, 2, 'u16'],
   format: [2, 2, 'u16'],
@@ -17,6 +18,7 @@ export const nestedStateLayout = /* @__PURE__ */ layout({
   'data.vmx.shadow_vmcs12': [4224, 4096, 'u8'],
 });
 
+/** Flags of struct kvm_nested_state. */
 export const nestedStateFlags = /* @__PURE__ */ constants({
   KVM_STATE_NESTED_GUEST_MODE: 0x0001,
   KVM_STATE_NESTED_RUN_PENDING: 0x0002,
@@ -25,25 +27,30 @@ export const nestedStateFlags = /* @__PURE__ */ constants({
   KVM_STATE_NESTED_GIF_SET: 0x0100,
 });
 
+/** Flags of hdr.vmx.smm. */
 export const nestedStateSmmFlags = /* @__PURE__ */ constants({
   KVM_STATE_NESTED_SMM_GUEST_MODE: 0x0001,
   KVM_STATE_NESTED_SMM_VMXON: 0x0002,
 });
 
+/** Flags of hdr.vmx. */
 export const nestedStateVmxFlags = /* @__PURE__ */ constants({
   KVM_STATE_VMX_PREEMPTION_TIMER_DEADLINE: 0x00000001,
 });
 
+/** ioctl numbers of KVM_GET_NESTED_STATE and KVM_SET_NESTED_STATE on x86. */
 export const nestedStateIoctl = /* @__PURE__ */ constants({
   KVM_GET_NESTED_STATE: 0xc080aebe,
   KVM_SET_NESTED_STATE: 0x4080aebf,
 });
 
+/** Numbers of the capabilities that KVM_CHECK_EXTENSION asks for. */
 export const nestedStateCapability = /* @__PURE__ */ constants({
   KVM_CAP_NESTED_STATE: 157,
   KVM_CAP_HYPERV_ENLIGHTENED_VMCS: 163,
 });
 
+/** What KVM_SET_NESTED_STATE checks and does, in order. */
 export const setNestedStateRules: readonly SetNestedStateRule[] = [
   { order: 1, layer: 'ioctl', condition: 'user pointer not readable', result: 'EFAULT' },
   { order: 2, layer: 'ioctl', condition: 'size < 128', result: 'EINVAL' },
@@ -84,6 +91,7 @@ export const setNestedStateRules: readonly SetNestedStateRule[] = [
   { order: 37, layer: 'vmx', condition: 'enter-non-root (from_vmentry = false) fails', result: 'EINVAL; pages are mapped later by GET_NESTED_STATE_PAGES; map failure there = KVM_EXIT_INTERNAL_ERROR/EMULATION' },
 ];
 
+/** What KVM_GET_NESTED_STATE writes. */
 export const getNestedStateRules: readonly GetNestedStateRule[] = [
   { condition: 'no VMX in CPUID or VMX off (and not SMM)', bytes: 128, data: 'header only, vmxon_pa = vmcs12_pa = ~0' },
   { condition: 'VMX on, no current VMCS and no eVMCS', bytes: 128, data: 'header' },
@@ -91,6 +99,6 @@ export const getNestedStateRules: readonly GetNestedStateRule[] = [
   { condition: 'as above + L2 running + shadow-VMCS control + link pointer != ~0', bytes: 8320, data: 'header + vmcs12 + shadow vmcs12' },
   { condition: 'user size < needed', bytes: undefined, data: 'needed size written to user, E2BIG' },
   { condition: 'data copy faults', bytes: undefined, data: 'EFAULT' },
-  { condition: 'L2 running', bytes: undefined, data: 'vmcs02 is first synchronised into the vmcs12 cache, rare fields too' },
+  { condition: 'L2 running', bytes: undefined, data: 'vmcs02 is first synchronized into the vmcs12 cache, rare fields too' },
   { condition: 'L2 not running', bytes: undefined, data: 'if eVMCS and no pending vmcs12-to-eVMCS sync: eVMCS is copied to vmcs12 with no clean fields; else hardware shadow VMCS copied when shadow VMCS in use and no sync pending' },
 ];
