@@ -1,4 +1,6 @@
+/** The kinds of lock. Nothing may sleep while a `spin` or `rw` lock is held. */
 export type LockKind = 'mutex' | 'spin' | 'rw' | 'srcu';
+/** How a lock is taken: alone, or together with other readers. */
 export type LockMode = 'exclusive' | 'shared';
 
 /** What an observer sees of a lock. Locks with one name are one class, as in lockdep. */

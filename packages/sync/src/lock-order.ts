@@ -78,7 +78,7 @@ export class LockOrder implements LockObserver {
     if (at === -1) return;
     const { held } = task;
     for (let i = at + 1; i < held.length; i++) held[i - 1] = held[i]!;
-    held.length--;
+    held.pop();
     if (isAtomic(lock)) task.atomicDepth--;
   }
 
@@ -129,6 +129,10 @@ export class LockOrder implements LockObserver {
   }
 
   #task(): TaskState {
+    return this.#tasks[currentTask] ?? this.#createTask();
+  }
+
+  #createTask(): TaskState {
     while (this.#tasks.length <= currentTask) this.#tasks.push({ held: [], atomicReasons: [], atomicDepth: 0 });
     return this.#tasks[currentTask]!;
   }

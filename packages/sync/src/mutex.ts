@@ -1,4 +1,4 @@
-import { assert } from './assert.ts';
+import { fail } from './assert.ts';
 import { mightSleep, observer } from './lock-observer.ts';
 import type { Op, SyncPoint } from './sync-point.ts';
 import { currentTask } from './task.ts';
@@ -43,12 +43,9 @@ export class Mutex {
     return true;
   }
 
+  /** Frees the lock. Throws AssertionError unless the current task holds it. */
   unlock(): void {
-    assert(this.#holder !== -1, `mutex ${this.name}: unlocked while nobody holds it`);
-    assert(
-      this.#holder === currentTask,
-      `mutex ${this.name}: held by task ${this.#holder}, unlocked by ${currentTask}`,
-    );
+    if (this.#holder !== currentTask) this.#misused();
     this.#holder = -1;
     if (observer !== undefined) observer.released(this, 'exclusive');
   }
@@ -56,5 +53,10 @@ export class Mutex {
   #take(): void {
     this.#holder = currentTask;
     if (observer !== undefined) observer.acquired(this, 'exclusive');
+  }
+
+  #misused(): never {
+    const holder = this.#holder === -1 ? 'nobody' : `task ${this.#holder}`;
+    fail(`mutex ${this.name}: unlocked by task ${currentTask}, held by ${holder}`);
   }
 }

@@ -1,4 +1,4 @@
-import { assert } from './assert.ts';
+import { fail } from './assert.ts';
 import { observer } from './lock-observer.ts';
 import type { Op, SyncPoint } from './sync-point.ts';
 import { currentTask } from './task.ts';
@@ -52,8 +52,9 @@ export class RwLock {
     return true;
   }
 
+  /** Leaves as a reader. Throws AssertionError when nobody reads; who the readers are is not kept. */
   endRead(): void {
-    assert(this.#readers > 0, `rw lock ${this.name}: endRead() while nobody reads`);
+    if (this.#readers === 0) fail(`rw lock ${this.name}: endRead() while nobody reads`);
     this.#readers--;
     if (observer !== undefined) observer.released(this, 'shared');
   }
@@ -69,16 +70,16 @@ export class RwLock {
     this.#take();
   }
 
-  /** Enters as the writer if nobody holds the lock. */
+  /** Enters as the writer if nobody holds or awaits the lock as one, and nobody reads. */
   tryWrite(): boolean {
-    if (!this.#writable()) return false;
+    if (!this.#writable() || this.#writersQueued > 0) return false;
     this.#take();
     return true;
   }
 
+  /** Leaves as the writer. Throws AssertionError unless the current task writes. */
   endWrite(): void {
-    assert(this.#writer !== -1, `rw lock ${this.name}: endWrite() while nobody writes`);
-    assert(this.#writer === currentTask, `rw lock ${this.name}: held by task ${this.#writer}, ended by ${currentTask}`);
+    if (this.#writer !== currentTask) this.#misused();
     this.#writer = -1;
     if (observer !== undefined) observer.released(this, 'exclusive');
   }
@@ -109,5 +110,10 @@ export class RwLock {
   #take(): void {
     this.#writer = currentTask;
     if (observer !== undefined) observer.acquired(this, 'exclusive');
+  }
+
+  #misused(): never {
+    const writer = this.#writer === -1 ? 'nobody' : `task ${this.#writer}`;
+    fail(`rw lock ${this.name}: endWrite() by task ${currentTask}, written by ${writer}`);
   }
 }

@@ -1,4 +1,4 @@
-import { assert } from './assert.ts';
+import { fail } from './assert.ts';
 import { observer } from './lock-observer.ts';
 import type { Op, SyncPoint } from './sync-point.ts';
 import { currentTask } from './task.ts';
@@ -39,12 +39,9 @@ export class SpinLock {
     return true;
   }
 
+  /** Frees the lock. Throws AssertionError unless the current task holds it. */
   unlock(): void {
-    assert(this.#holder !== -1, `spin lock ${this.name}: unlocked while nobody holds it`);
-    assert(
-      this.#holder === currentTask,
-      `spin lock ${this.name}: held by task ${this.#holder}, unlocked by ${currentTask}`,
-    );
+    if (this.#holder !== currentTask) this.#misused();
     this.#holder = -1;
     if (observer !== undefined) observer.released(this, 'exclusive');
   }
@@ -52,5 +49,10 @@ export class SpinLock {
   #take(): void {
     this.#holder = currentTask;
     if (observer !== undefined) observer.acquired(this, 'exclusive');
+  }
+
+  #misused(): never {
+    const holder = this.#holder === -1 ? 'nobody' : `task ${this.#holder}`;
+    fail(`spin lock ${this.name}: unlocked by task ${currentTask}, held by ${holder}`);
   }
 }

@@ -1,4 +1,4 @@
-import { assert } from './assert.ts';
+import { fail } from './assert.ts';
 import { mightSleep, observer } from './lock-observer.ts';
 import type { Op, SyncPoint } from './sync-point.ts';
 
@@ -36,11 +36,11 @@ export class Srcu {
     return token;
   }
 
-  /** Ends the section of `token`; asserts that it is open, so that no section ends twice. */
+  /** Ends the section of `token`. Throws AssertionError unless it is open, so that no section ends twice. */
   exit(token: SrcuToken): void {
     const open = this.#open;
     const at = open.lastIndexOf(token);
-    assert(at !== -1, `srcu ${this.name}: exit(${token}), but that section is not open`);
+    if (at === -1) fail(`srcu ${this.name}: exit(${token}), but that section is not open`);
     const last = open.pop()!;
     if (at < open.length) open[at] = last;
     if (observer !== undefined) observer.released(this, 'shared');

@@ -1,8 +1,6 @@
 /**
  * A place where another thread could run. Points are made once and yielded many times: never one object per yield.
- *
- * `step` is a plain place, `acquire` waits for a lock, `sleep` gives up the CPU for a reason of its own (I/O, a page
- * fault), `wait` waits for a condition. A point without `ready` can always go on.
+ * A point without `ready` can always go on.
  */
 export interface SyncPoint {
   readonly name: string;
@@ -11,6 +9,10 @@ export interface SyncPoint {
   ready?(): boolean;
 }
 
+/**
+ * `step` is a plain place, `acquire` waits for a lock, `sleep` gives up the CPU for a reason of its own (I/O, a page
+ * fault), `wait` waits for a condition.
+ */
 export type SyncPointKind = 'step' | 'acquire' | 'sleep' | 'wait';
 
 /** An operation that may sleep: a generator that yields at each place where another thread could run. */

@@ -1,0 +1,415 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  atomicBegin,
+  atomicEnd,
+  drive,
+  enterTask,
+  LockOrder,
+  LockOrderError,
+  type LockViolation,
+  Mutex,
+  mightSleep,
+  type Op,
+  RwLock,
+  SpinLock,
+  Srcu,
+  setLockObserver,
+  sleepPoint,
+  WaitQueue,
+} from '../src/index.ts';
+import { everySchedule } from './schedules.ts';
+
+const nap = sleepPoint('nap');
+let order: LockOrder;
+let found: LockViolation[];
+
+/** Most tests let violations throw; `collect()` gathers them instead. */
+beforeEach(() => {
+  order = new LockOrder();
+  setLockObserver(order);
+});
+
+afterEach(() => {
+  setLockObserver(undefined);
+  enterTask(0);
+});
+
+function collect(): void {
+  found = [];
+  order = new LockOrder({ onViolation: (violation) => found.push(violation) });
+  setLockObserver(order);
+}
+
+/** Takes the locks in the given order and frees them in the opposite one. */
+function nest(...locks: (Mutex | SpinLock)[]): void {
+  for (const lock of locks) drive(lock.lock());
+  for (const lock of locks.reverse()) lock.unlock();
+}
+
+describe('lock order', () => {
+  test('one order, however often, is no violation', () => {
+    const [a, b, c] = [new Mutex('a'), new Mutex('b'), new SpinLock('c')];
+    for (let i = 0; i < 3; i++) nest(a, b, c);
+    nest(a, c);
+    expect(order.order()).toEqual(
+      new Map([
+        ['a', ['b', 'c']],
+        ['b', ['c']],
+      ]),
+    );
+  });
+
+  test('two locks in both orders: found on one thread, with no deadlock', () => {
+    const [a, b] = [new Mutex('a'), new Mutex('b')];
+    nest(a, b);
+    expect(() => nest(b, a)).toThrow(LockOrderError);
+    order.forgetHeld();
+    b.unlock();
+    expect(() => nest(b, a)).toThrow('lock order: task 0 closes a lock-order cycle: b -> a -> b');
+  });
+
+  test('a cycle of three is found where it closes', () => {
+    const [a, b, c] = [new Mutex('a'), new Mutex('b'), new Mutex('c')];
+    nest(a, b);
+    nest(b, c);
+    expect(() => nest(c, a)).toThrow('c -> a -> b -> c');
+  });
+
+  test('a class that nothing leads back from is no cycle', () => {
+    const [a, b, c, d] = [new Mutex('a'), new Mutex('b'), new Mutex('c'), new Mutex('d')];
+    nest(a, b, c);
+    nest(a, d, c);
+    nest(b, d);
+  });
+
+  test('the pair is found across tasks', () => {
+    collect();
+    const [a, b] = [new Mutex('a'), new Mutex('b')];
+    enterTask(1);
+    nest(a, b);
+    enterTask(2);
+    nest(b, a);
+    expect(found).toEqual([
+      { kind: 'order', task: 2, names: ['b', 'a', 'b'], message: expect.stringContaining('task 2 closes') },
+    ]);
+  });
+
+  test('what one task holds is not held by another', () => {
+    const [a, b] = [new Mutex('a'), new Mutex('b')];
+    enterTask(1);
+    drive(a.lock());
+    enterTask(2);
+    drive(b.lock());
+    expect([order.heldBy(1), order.heldBy(2), order.heldBy(3)]).toEqual([['a'], ['b'], []]);
+    expect(order.order().size).toBe(0);
+  });
+
+  test('locks with one name are one class: order learned on one pair holds for another', () => {
+    nest(new Mutex('a'), new Mutex('b'));
+    expect(() => nest(new Mutex('b'), new Mutex('a'))).toThrow(LockOrderError);
+  });
+
+  test('a try awaits nothing, and what it took still counts as held', () => {
+    const [a, b] = [new Mutex('a'), new Mutex('b')];
+    nest(a, b);
+    drive(b.lock());
+    expect(a.tryLock()).toBe(true);
+    a.unlock();
+    b.unlock();
+    const [c, d] = [new Mutex('c'), new Mutex('d')];
+    nest(c, d);
+    d.tryLock();
+    expect(() => drive(c.lock())).toThrow('d -> c -> d');
+  });
+
+  test('locks freed in the order they were taken leave nothing behind', () => {
+    const [a, b, c, d] = [new Mutex('a'), new Mutex('b'), new Mutex('c'), new Mutex('d')];
+    drive(a.lock());
+    drive(b.lock());
+    a.unlock();
+    nest(c);
+    b.unlock();
+    nest(d, a);
+    expect(order.order().get('b')).toEqual(['c']);
+    expect(order.heldBy(0)).toEqual([]);
+  });
+
+  test('a lock taken before observing began may be freed under it', () => {
+    setLockObserver(undefined);
+    const lock = new SpinLock('early');
+    drive(lock.lock());
+    setLockObserver(order);
+    lock.unlock();
+    mightSleep('later');
+  });
+
+  test('readers count as writers', () => {
+    const [rw, m] = [new RwLock('rw'), new SpinLock('m')];
+    drive(rw.read());
+    nest(m);
+    rw.endRead();
+    drive(m.lock());
+    expect(() => drive(rw.read())).toThrow('m -> rw -> m');
+    expect(() => drive(rw.write())).toThrow('m -> rw -> m');
+  });
+
+  test('every schedule that gets by without the deadlock shows the cycle all the same', () => {
+    const violations: number[] = [];
+    const { deadlocks, schedules } = everySchedule(() => {
+      collect();
+      const [a, b] = [new Mutex('a'), new Mutex('b')];
+      return { ops: [taskOf(a, b), taskOf(b, a)], atEnd: () => violations.push(found.length) };
+    });
+    expect(deadlocks.length).toBeGreaterThan(0);
+    expect(violations).toHaveLength(schedules - deadlocks.length);
+    expect(new Set(violations)).toEqual(new Set([1]));
+  });
+});
+
+function* taskOf(first: Mutex, second: Mutex): Op<void> {
+  yield* first.lock();
+  yield* second.lock();
+  second.unlock();
+  first.unlock();
+}
+
+describe('recursion', () => {
+  test.each([
+    ['mutex', () => new Mutex('m')],
+    ['spin lock', () => new SpinLock('m')],
+  ])('a %s awaited by its holder', (_title, create) => {
+    const lock = create();
+    drive(lock.lock());
+    expect(() => drive(lock.lock())).toThrow('lock order: task 0 awaits m, and holds a lock of that name');
+  });
+
+  test('another lock of the same name awaited by a holder', () => {
+    drive(new Mutex('m').lock());
+    expect(() => drive(new Mutex('m').lock())).toThrow(LockOrderError);
+  });
+
+  test('an rw lock read twice by one task', () => {
+    const lock = new RwLock('rw');
+    drive(lock.read());
+    expect(() => drive(lock.read())).toThrow(LockOrderError);
+  });
+
+  test('SRCU sections may nest', () => {
+    const srcu = new Srcu('s');
+    const tokens = [srcu.enter(), srcu.enter()];
+    for (const token of tokens) srcu.exit(token);
+    expect(order.heldBy(0)).toEqual([]);
+  });
+
+  test('synchronize() inside its own section', () => {
+    const srcu = new Srcu('s');
+    srcu.enter();
+    expect(() => drive(srcu.synchronize())).toThrow('task 0 awaits s, and holds a lock of that name');
+  });
+});
+
+describe('SRCU', () => {
+  test('a mutex around synchronize() and inside a section is a cycle', () => {
+    const [srcu, mutex] = [new Srcu('s'), new Mutex('m')];
+    drive(mutex.lock());
+    drive(srcu.synchronize());
+    mutex.unlock();
+    srcu.enter();
+    expect(() => drive(mutex.lock())).toThrow('s -> m -> s');
+  });
+
+  test('a section inside a mutex and a mutex inside a section alone are no cycle: entering awaits nothing', () => {
+    const [srcu, mutex] = [new Srcu('s'), new Mutex('m')];
+    const outer = srcu.enter();
+    nest(mutex);
+    srcu.exit(outer);
+    drive(mutex.lock());
+    srcu.exit(srcu.enter());
+    mutex.unlock();
+  });
+
+  test('sleeping inside a section is allowed', () => {
+    const srcu = new Srcu('s');
+    const token = srcu.enter();
+    mightSleep('copy from user');
+    srcu.exit(token);
+  });
+});
+
+const sleepers: readonly [string, () => void][] = [
+  ['Mutex.lock()', () => drive(new Mutex('inner').lock())],
+  ['Srcu.synchronize()', () => drive(new Srcu('inner').synchronize())],
+  ['WaitQueue.wait()', () => drive(new WaitQueue('inner').wait(() => true))],
+  ['a sleep point', () => drive(napping())],
+  ['mightSleep()', () => mightSleep('inner')],
+];
+
+const atomics: readonly [string, () => () => void][] = [
+  ['a spin lock', () => held(new SpinLock('outer'))],
+  ['a spin lock taken by a try', () => tried(new SpinLock('outer'))],
+  ['an rw lock, reading', () => reading(new RwLock('outer'))],
+  ['an rw lock, writing', () => writing(new RwLock('outer'))],
+  ['an atomic section', () => section('outer')],
+];
+
+describe.each(sleepers)('%s', (_sleeper, sleep) => {
+  test.each(atomics)('under %s is sleeping while atomic; after it, is not', (_atomic, begin) => {
+    const end = begin();
+    expect(sleep).toThrow(/^lock order: task 0 may sleep at ".+" under outer$/);
+    end();
+    sleep();
+  });
+
+  test('under a mutex is allowed', () => {
+    drive(new Mutex('outer').lock());
+    sleep();
+  });
+
+  test('in a task beside one that holds a spin lock is allowed', () => {
+    enterTask(1);
+    drive(new SpinLock('outer').lock());
+    enterTask(2);
+    sleep();
+  });
+});
+
+describe('sleeping', () => {
+  test('a spin lock inside a spin lock does not sleep', () => {
+    nest(new SpinLock('a'), new SpinLock('b'));
+  });
+
+  test('a step while a spin lock is held does not sleep', () => {
+    const lock = new SpinLock('a');
+    drive(lock.lock());
+    drive(new SpinLock('b').lock());
+  });
+
+  test('the report names each reason and then the place', () => {
+    collect();
+    drive(new SpinLock('spin').lock());
+    drive(new RwLock('rw').read());
+    atomicBegin('mmu_notifier_range_blockable() is false');
+    mightSleep('page fault');
+    expect(found[0]).toMatchObject({
+      kind: 'sleep',
+      names: ['spin', 'rw', 'mmu_notifier_range_blockable() is false', 'page fault'],
+    });
+  });
+
+  test('atomic sections nest', () => {
+    atomicBegin('outer');
+    atomicBegin('inner');
+    atomicEnd();
+    expect(() => mightSleep('here')).toThrow('under outer');
+    atomicEnd();
+    mightSleep('here');
+  });
+
+  test('an atomicEnd() too many changes nothing', () => {
+    atomicEnd();
+    drive(new SpinLock('a').lock());
+    expect(() => mightSleep('here')).toThrow(LockOrderError);
+  });
+});
+
+describe('ends', () => {
+  test('a task that ends with nothing held is fine', () => {
+    nest(new Mutex('a'));
+    order.taskEnds();
+  });
+
+  test('a task that ends with locks or an atomic section is a violation', () => {
+    collect();
+    drive(new Mutex('a').lock());
+    atomicBegin('no blocking');
+    order.taskEnds();
+    expect(found).toMatchObject([{ kind: 'held', task: 0, names: ['a', 'no blocking'] }]);
+  });
+
+  test('forgetHeld() forgets who holds what and keeps the order', () => {
+    const [a, b] = [new Mutex('a'), new Mutex('b')];
+    nest(a, b);
+    drive(new SpinLock('spin').lock());
+    atomicBegin('section');
+    order.forgetHeld();
+    order.taskEnds();
+    mightSleep('here');
+    expect(() => nest(b, a)).toThrow('b -> a -> b');
+  });
+});
+
+describe('off', () => {
+  test('without an observer nothing is watched', () => {
+    setLockObserver(undefined);
+    const [a, b, spin] = [new Mutex('a'), new Mutex('b'), new SpinLock('spin')];
+    nest(a, b);
+    nest(b, a);
+    drive(spin.lock());
+    mightSleep('here');
+    atomicBegin('section');
+    atomicEnd();
+    expect([...order.order()]).toEqual([]);
+  });
+
+  test('an observer with the three required methods is enough', () => {
+    const events: string[] = [];
+    setLockObserver({
+      acquired: (lock, mode) => events.push(`acquired ${lock.kind} ${lock.name} ${mode}`),
+      released: (lock, mode) => events.push(`released ${lock.kind} ${lock.name} ${mode}`),
+      mightSleep: (name) => events.push(`sleep ${name}`),
+    });
+    const [rw, srcu] = [new RwLock('rw'), new Srcu('s')];
+    nest(new Mutex('m'), new SpinLock('l'));
+    drive(rw.read());
+    rw.endRead();
+    drive(rw.write());
+    rw.endWrite();
+    srcu.exit(srcu.enter());
+    drive(srcu.synchronize());
+    atomicBegin('section');
+    atomicEnd();
+    expect(events).toEqual([
+      'sleep lock m',
+      'acquired mutex m exclusive',
+      'acquired spin l exclusive',
+      'released spin l exclusive',
+      'released mutex m exclusive',
+      'acquired rw rw shared',
+      'released rw rw shared',
+      'acquired rw rw exclusive',
+      'released rw rw exclusive',
+      'acquired srcu s shared',
+      'released srcu s shared',
+      'sleep synchronize s',
+    ]);
+  });
+});
+
+function* napping(): Op<void> {
+  yield nap;
+}
+
+function held(lock: SpinLock): () => void {
+  drive(lock.lock());
+  return () => lock.unlock();
+}
+
+function tried(lock: SpinLock): () => void {
+  lock.tryLock();
+  return () => lock.unlock();
+}
+
+function reading(lock: RwLock): () => void {
+  drive(lock.read());
+  return () => lock.endRead();
+}
+
+function writing(lock: RwLock): () => void {
+  drive(lock.write());
+  return () => lock.endWrite();
+}
+
+function section(reason: string): () => void {
+  atomicBegin(reason);
+  return () => atomicEnd();
+}
