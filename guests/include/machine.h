@@ -19,4 +19,7 @@ void machine_marker(u32 number);
 /** Hands the machine one figure that the image has counted. Larger values saturate at 2^32 - 1. */
 void machine_report(u32 index, u64 value);
 
+/** 8 data bits, no interrupts. No firmware has done this before. */
+void serial_open(void);
+
 void serial_put(char byte);

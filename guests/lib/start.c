@@ -8,6 +8,7 @@ u32 image_main(const struct boot_info *boot);
 
 /** Called by boot.S, on the image's own stack. */
 NO_RETURN void start_image(const struct boot_info *boot) {
+  serial_open();
   cpu_tables_load();
   arguments_set((const char *)boot->command_line);
   machine_exit(image_main(boot));
