@@ -1,0 +1,8 @@
+import { type FieldRow, fieldRows } from '@nvmx/vmx-fields';
+
+declare const data: readonly FieldRow[];
+export { data };
+
+export default {
+  load: (): readonly FieldRow[] => fieldRows,
+};
