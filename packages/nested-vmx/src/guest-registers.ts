@@ -1,0 +1,22 @@
+import { addressHigh, addressLow, field, type Vmcs } from '@nvmx/vmx-fields';
+import { type Registers, RSP } from '@nvmx/x86';
+
+/** A general register by its number in exit information, as the guest had it at the exit. */
+export function readRegister(o: { registers: Registers; vmcs: Vmcs }, number: number): bigint {
+  return number === RSP ? o.vmcs.readBig(field.GUEST_RSP) : o.registers.big(number);
+}
+
+/** Writes a general register by its number in exit information: the guest has it after the next VM entry. */
+export function writeRegister(o: { registers: Registers; vmcs: Vmcs }, number: number, value: bigint): void {
+  if (number === RSP) o.vmcs.writeBig(field.GUEST_RSP, value);
+  else o.registers.setBig(number, value);
+}
+
+/** Advances RIP past the instruction that caused the exit, and ends blocking by STI and MOV SS. */
+export function skipInstruction(vmcs: Vmcs): void {
+  const low = vmcs.read32(field.GUEST_RIP) + vmcs.read32(field.VM_EXIT_INSTRUCTION_LEN);
+  vmcs.words[field.GUEST_RIP] = addressLow(low);
+  vmcs.words[field.GUEST_RIP + 1] += addressHigh(low);
+  const blocking = vmcs.read32(field.GUEST_INTERRUPTIBILITY_INFO);
+  if ((blocking & 3) !== 0) vmcs.write32(field.GUEST_INTERRUPTIBILITY_INFO, blocking & ~3);
+}

@@ -1,0 +1,124 @@
+import { cr0, efer, featureControl, field, isCanonicalPair, msr, pairToBig, vmEntry } from '@nvmx/vmx-fields';
+import { capabilityMsrs } from './capabilities.ts';
+import { clearControl, setControl } from './controls.ts';
+import type { Vcpu } from './vcpu.ts';
+
+const X2APIC_FIRST = 0x800;
+const X2APIC_LAST = 0x8ff;
+const ALLOWED_EFER = BigInt(efer.SCE | efer.LME | efer.LMA | efer.NXE);
+const FEATURE_CONTROL_BITS = BigInt(
+  featureControl.LOCKED | featureControl.VMX_INSIDE_SMX | featureControl.VMX_OUTSIDE_SMX,
+);
+/** Fast-string operations, as firmware leaves IA32_MISC_ENABLE. */
+const MISC_ENABLE_RESET = 1n;
+
+/** How L0 carries out RDMSR and WRMSR of one register. `undefined` and false mean #GP(0). */
+interface MsrRow {
+  read(vcpu: Vcpu): bigint | undefined;
+  write(vcpu: Vcpu, value: bigint): boolean;
+}
+
+const readOnly = (read: (vcpu: Vcpu) => bigint): MsrRow => ({ read, write: () => false });
+
+/** A register that a guest-state field of the VMCS in use holds. */
+const inVmcs = (word: number, isValid: (value: bigint) => boolean = () => true): MsrRow => ({
+  read: (vcpu) => vcpu.vmcs.readBig(word),
+  write: (vcpu, value) => {
+    if (!isValid(value)) return false;
+    vcpu.vmcs.writeBig(word, value);
+    return true;
+  },
+});
+
+/** A register that the processor keeps beside the VMCS. */
+const inProcessor = (index: number, isValid: (value: bigint) => boolean = () => true): MsrRow => ({
+  read: (vcpu) => pairToBig(vcpu.processor.msrs.low(index), vcpu.processor.msrs.high(index)),
+  write: (vcpu, value) => {
+    if (!isValid(value)) return false;
+    vcpu.processor.msrs.set(index, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
+    return true;
+  },
+});
+
+const isCanonical = (value: bigint): boolean => isCanonicalPair(Number(value >> 32n), { addressBits: 48 });
+const fitsLow = (value: bigint): boolean => value >> 32n === 0n;
+
+/** Each byte of IA32_PAT is 0, 1, 4, 5, 6 or 7. */
+function isPat(value: bigint): boolean {
+  for (let rest = value; rest !== 0n; rest >>= 8n) {
+    const type = rest & 0xffn;
+    if (type > 7n || type === 2n || type === 3n) return false;
+  }
+  return true;
+}
+
+const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
+  [msr.IA32_TIME_STAMP_COUNTER, readOnly((vcpu) => vcpu.timeStampCounter())],
+  [msr.IA32_FEATURE_CONTROL, { read: (vcpu) => vcpu.msrs.featureControl, write: writeFeatureControl }],
+  [msr.IA32_MISC_ENABLE, { read: () => MISC_ENABLE_RESET, write: (_vcpu, value) => value === MISC_ENABLE_RESET }],
+  [msr.IA32_SYSENTER_CS, inVmcs(field.GUEST_SYSENTER_CS, fitsLow)],
+  [msr.IA32_SYSENTER_ESP, inVmcs(field.GUEST_SYSENTER_ESP, isCanonical)],
+  [msr.IA32_SYSENTER_EIP, inVmcs(field.GUEST_SYSENTER_EIP, isCanonical)],
+  [msr.IA32_DEBUGCTL, inVmcs(field.GUEST_IA32_DEBUGCTL, (value) => value === 0n)],
+  [msr.IA32_PAT, inVmcs(field.GUEST_IA32_PAT, isPat)],
+  [msr.IA32_EFER, { read: (vcpu) => vcpu.vmcs.readBig(field.GUEST_IA32_EFER), write: writeEfer }],
+  [msr.IA32_FS_BASE, inVmcs(field.GUEST_FS_BASE, isCanonical)],
+  [msr.IA32_GS_BASE, inVmcs(field.GUEST_GS_BASE, isCanonical)],
+  [msr.IA32_KERNEL_GS_BASE, inProcessor(msr.IA32_KERNEL_GS_BASE, isCanonical)],
+  [msr.IA32_STAR, inProcessor(msr.IA32_STAR)],
+  [msr.IA32_LSTAR, inProcessor(msr.IA32_LSTAR, isCanonical)],
+  [msr.IA32_CSTAR, inProcessor(msr.IA32_CSTAR, isCanonical)],
+  [msr.IA32_FMASK, inProcessor(msr.IA32_FMASK, fitsLow)],
+  [msr.IA32_TSC_AUX, inProcessor(msr.IA32_TSC_AUX, fitsLow)],
+]);
+
+/** Locked once, the register takes no more writes. */
+function writeFeatureControl(vcpu: Vcpu, value: bigint): boolean {
+  const locked = (vcpu.msrs.featureControl & BigInt(featureControl.LOCKED)) !== 0n;
+  if (locked || (value & ~FEATURE_CONTROL_BITS) !== 0n) return false;
+  vcpu.msrs.featureControl = value;
+  return true;
+}
+
+/** LMA follows LME and CR0.PG; LME may not change while paging is on. */
+function writeEfer(vcpu: Vcpu, value: bigint): boolean {
+  if ((value & ~ALLOWED_EFER) !== 0n) return false;
+  const { vmcs } = vcpu;
+  const before = vmcs.read32(field.GUEST_IA32_EFER);
+  const paging = (vmcs.read32(field.GUEST_CR0) & cr0.PG) !== 0;
+  const after = Number(value);
+  if (paging && ((before ^ after) & efer.LME) !== 0) return false;
+  const longMode = paging && (after & efer.LME) !== 0;
+  vmcs.write64(field.GUEST_IA32_EFER, longMode ? after | efer.LMA : after & ~efer.LMA, 0);
+  if (longMode) setControl(vmcs, field.VM_ENTRY_CONTROLS, vmEntry.VM_ENTRY_IA32E_MODE);
+  else clearControl(vmcs, field.VM_ENTRY_CONTROLS, vmEntry.VM_ENTRY_IA32E_MODE);
+  return true;
+}
+
+/** The model-specific registers of one vCPU whose accesses exit to L0. */
+export class Msrs {
+  readonly #vcpu: Vcpu;
+  /** Locked and with VMX outside SMX, as firmware leaves it. */
+  featureControl = BigInt(featureControl.LOCKED | featureControl.VMX_OUTSIDE_SMX);
+
+  constructor(vcpu: Vcpu) {
+    this.#vcpu = vcpu;
+  }
+
+  /** `undefined`: RDMSR raises #GP(0). */
+  read(index: number): bigint | undefined {
+    if (isApicMsr(index)) return this.#vcpu.apic.readMsr(index);
+    const capability = capabilityMsrs.get(index);
+    if (capability !== undefined) return pairToBig(capability.low, capability.high);
+    return rows.get(index)?.read(this.#vcpu);
+  }
+
+  /** False: WRMSR raises #GP(0). */
+  write(index: number, value: bigint): boolean {
+    if (isApicMsr(index)) return this.#vcpu.apic.writeMsr(index, value);
+    return rows.get(index)?.write(this.#vcpu, value) ?? false;
+  }
+}
+
+const isApicMsr = (index: number): boolean =>
+  index === msr.IA32_APIC_BASE || (index >= X2APIC_FIRST && index <= X2APIC_LAST);

@@ -1,0 +1,168 @@
+import { drive, type Op } from '@nvmx/sync';
+import {
+  activityState,
+  EXIT_FAILED_VMENTRY,
+  exitReason,
+  field,
+  interruptibility,
+  pinBased,
+  procBased,
+  secondary,
+  vmEntryFailure,
+  vmInstructionError,
+} from '@nvmx/vmx-fields';
+import { clearControl, hasPin, hasProc, hasSecondary, setControl } from './controls.ts';
+import { controlChecks, type EntryCheck, firstFailure, guestStateChecks, hostStateChecks } from './entry-checks.ts';
+import { isValidEvent } from './event-info.ts';
+import { skipInstruction } from './guest-registers.ts';
+import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
+import { dirtyGroup } from './nested-state.ts';
+import type { Vcpu } from './vcpu.ts';
+import { prepareVmcs02, VPID02 } from './vmcs02.ts';
+import { mayExecuteVmx, vmFail, vmFailInvalid } from './vmx-instructions.ts';
+
+/** VMLAUNCH and VMRESUME of L1 (nested_vmx_run()). On success L2 is what the vCPU runs next. */
+export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void {
+  if (!mayExecuteVmx(vcpu)) return;
+  const { nested, vmcs01 } = vcpu;
+  if (!nested.hasCurrentVmcs) {
+    vmFailInvalid(vcpu);
+    return;
+  }
+  if ((vmcs01.read32(field.GUEST_INTERRUPTIBILITY_INFO) & interruptibility.MOV_SS) !== 0) {
+    vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
+    return;
+  }
+  if (nested.launched === o.launch) {
+    const { VMXERR_VMLAUNCH_NONCLEAR_VMCS, VMXERR_VMRESUME_NONLAUNCHED_VMCS } = vmInstructionError;
+    vmFail(vcpu, o.launch ? VMXERR_VMLAUNCH_NONCLEAR_VMCS : VMXERR_VMRESUME_NONLAUNCHED_VMCS);
+    return;
+  }
+  if (fails(vcpu, dirtyGroup.controls, controlChecks)) {
+    vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_INVALID_CONTROL_FIELD);
+    return;
+  }
+  if (fails(vcpu, dirtyGroup.host, hostStateChecks)) {
+    vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_INVALID_HOST_STATE_FIELD);
+    return;
+  }
+  enterGuestMode(vcpu);
+}
+
+/** A group of rules is due only when one of its fields was written since it last held. */
+function fails(vcpu: Vcpu, group: number, checks: readonly EntryCheck[]): boolean {
+  const { nested } = vcpu;
+  if ((nested.dirty & group) === 0) return false;
+  const failure = firstFailure(checks, nested.vmcs12);
+  if (failure === undefined) {
+    nested.dirty &= ~group;
+    return false;
+  }
+  vcpu.trace.nestedEntryFailed(failure);
+  return true;
+}
+
+/** nested_vmx_enter_non_root_mode(). */
+function enterGuestMode(vcpu: Vcpu): void {
+  const { nested, vmcs01, vmcs02 } = vcpu;
+  const { vmcs12 } = nested;
+  vcpu.trace.nestedEntry();
+  prepareVmcs02({ vmcs12, vmcs02, vmcs01 });
+  prepareTranslations(vcpu);
+  if (!loadNestedPages(vcpu)) return;
+  if (fails(vcpu, dirtyGroup.guest, guestStateChecks)) {
+    failEntry(vcpu, exitReason.INVALID_STATE, vmEntryFailure.DEFAULT);
+    return;
+  }
+  // L1 resumes at HOST_RIP, but a debugger that looks at vmcs01 meanwhile finds it behind its VMRESUME.
+  skipInstruction(vmcs01);
+  vcpu.vmcs = vmcs02;
+  nested.guestMode = true;
+  nested.runPending = true;
+  nested.launched = true;
+  vcpu.statistics.nestedEntries++;
+  enterActivityState(vcpu);
+  takeNotificationVector(vcpu);
+}
+
+/** L0 keeps HLT to itself: an L2 that starts in that state, with no event to wake it, is a halted vCPU. */
+function enterActivityState(vcpu: Vcpu): void {
+  const { vmcs12 } = vcpu.nested;
+  const halts = vmcs12.read32(field.GUEST_ACTIVITY_STATE) === activityState.HLT;
+  vcpu.vmcs02.write32(field.GUEST_ACTIVITY_STATE, activityState.ACTIVE);
+  vcpu.halted = halts && !isValidEvent(vmcs12.read32(field.VM_ENTRY_INTR_INFO_FIELD));
+}
+
+/** Pages that vmcs12 uses and the merged MSR bitmap (nested_get_vmcs12_pages()). False: the vCPU stopped. */
+export function loadNestedPages(vcpu: Vcpu): boolean {
+  const { nested, vmcs02 } = vcpu;
+  const outcome = drive(nested.pages.program(nested.vmcs12, vmcs02));
+  if (!outcome.ok) {
+    vcpu.die(
+      `L0 cannot reach the ${outcome.role} page of vmcs12 at gpa 0x${outcome.gpa.toString(16)}: ${outcome.code}`,
+    );
+    return false;
+  }
+  drive(prepareMsrBitmap(vcpu));
+  return true;
+}
+
+/** Without a readable bitmap of L1 every MSR access of L2 exits, and L0 decides byte by byte. */
+function* prepareMsrBitmap(vcpu: Vcpu): Op<void> {
+  const { nested, vmcs02 } = vcpu;
+  const merged = hasProc(nested.vmcs12, procBased.CPU_BASED_USE_MSR_BITMAPS) && (yield* mergeMsrBitmap(vcpu));
+  const change = merged ? setControl : clearControl;
+  change(vmcs02, field.CPU_BASED_VM_EXEC_CONTROL, procBased.CPU_BASED_USE_MSR_BITMAPS);
+}
+
+function* mergeMsrBitmap(vcpu: Vcpu): Op<boolean> {
+  const { nested } = vcpu;
+  const page = nested.pages.msrBitmap;
+  const address = nested.pages.msrBitmapAddress(nested.vmcs12);
+  for (;;) {
+    if (!page.tryHold(address) && !(yield* page.hold(address)).ok) return false;
+    if (page.beginUse()) break;
+  }
+  nested.msrBitmap.merge({ l1: page.view, l0: vcpu.msrBitmap01, vmcs12: nested.vmcs12 });
+  page.endUse();
+  page.release({ dirty: false });
+  nested.msrBitmap.programInto(vcpu.vmcs02);
+  return true;
+}
+
+/** L2 runs on the shadow of L1's EPT, or on L0's own EPT when L1 gives it none. */
+function prepareTranslations(vcpu: Vcpu): void {
+  const { nested, vmcs02, mmu } = vcpu;
+  const { vmcs12 } = nested;
+  const nestedEpt = hasSecondary(vmcs12, secondary.SECONDARY_EXEC_ENABLE_EPT);
+  const tables = nestedEpt ? mmu.shadowOf(vmcs12.readAddress(field.EPT_POINTER)) : mmu.ept01;
+  vmcs02.write64(field.EPT_POINTER, tables.pointer >>> 0, Math.floor(tables.pointer / 2 ** 32));
+  const vpid = hasSecondary(vmcs12, secondary.SECONDARY_EXEC_ENABLE_VPID)
+    ? vmcs12.read32(field.VIRTUAL_PROCESSOR_ID)
+    : 0;
+  if (vpid === 0 || vpid !== nested.lastVpid) vcpu.processor.invalidate({ vpid: VPID02 });
+  nested.lastVpid = vpid;
+}
+
+/**
+ * L1 sent itself the notification vector before it entered L2: the interrupt becomes posted-interrupt processing
+ * (KVM: 25bb2cf97139).
+ */
+function takeNotificationVector(vcpu: Vcpu): void {
+  const { vmcs12 } = vcpu.nested;
+  if (!hasPin(vmcs12, pinBased.PIN_BASED_POSTED_INTR)) return;
+  const notification = vmcs12.read32(field.POSTED_INTR_NV);
+  if (vcpu.apic.highestPending() !== notification) return;
+  vcpu.apic.clearPending(notification);
+  vcpu.nested.postedInterruptPending = true;
+}
+
+/** An entry that fails after the checks on controls and host state: L1 sees an exit, guest state is not saved. */
+export function failEntry(vcpu: Vcpu, reason: number, qualification: number): void {
+  recordFailedEntry(vcpu, { reason: (reason | EXIT_FAILED_VMENTRY) >>> 0, qualification });
+  vcpu.nested.pages.release();
+  vcpu.nested.guestMode = false;
+  vcpu.nested.runPending = false;
+  vcpu.vmcs = vcpu.vmcs01;
+  loadVmcs12HostState(vcpu);
+}

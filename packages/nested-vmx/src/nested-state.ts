@@ -1,0 +1,40 @@
+import { Vmcs } from '@nvmx/vmx-fields';
+import type { MsrBitmap } from './msr-bitmap.ts';
+import type { NestedPages } from './nested-pages.ts';
+import { NO_PHYSICAL_ADDRESS } from './physical-address.ts';
+
+/** Groups of vmcs12 fields whose VM-entry checks are due again after a write. */
+export const dirtyGroup = { controls: 1, host: 2, guest: 4, all: 7 } as const;
+
+/** What L0 knows of L1's VMX operation on one vCPU (KVM: struct nested_vmx). */
+export class NestedState {
+  /** L1 executed VMXON. */
+  vmxOn = false;
+  vmxonPointer = NO_PHYSICAL_ADDRESS;
+  /** L1's current VMCS, NO_PHYSICAL_ADDRESS without one. */
+  currentVmptr = NO_PHYSICAL_ADDRESS;
+  /** L0's copy of the current VMCS: read from L1's memory at VMPTRLD, written back when it stops being current. */
+  readonly vmcs12 = new Vmcs();
+  launched = false;
+  /** The vCPU runs L2. */
+  guestMode = false;
+  /** VMLAUNCH or VMRESUME is done, L2's first VM entry is not: nothing may turn it into an exit to L1. */
+  runPending = false;
+  /** A notification vector arrived: posted interrupts wait in L1's descriptor. */
+  postedInterruptPending = false;
+  /** Fields written since their checks last passed. */
+  dirty: number = dirtyGroup.all;
+  /** VPID that L1 gave L2 at the last entry. */
+  lastVpid = 0;
+  readonly pages: NestedPages;
+  readonly msrBitmap: MsrBitmap;
+
+  constructor(o: { readonly pages: NestedPages; readonly msrBitmap: MsrBitmap }) {
+    this.pages = o.pages;
+    this.msrBitmap = o.msrBitmap;
+  }
+
+  get hasCurrentVmcs(): boolean {
+    return this.currentVmptr !== NO_PHYSICAL_ADDRESS;
+  }
+}
