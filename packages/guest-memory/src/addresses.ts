@@ -1,4 +1,4 @@
-import { AssertionError } from './errors.ts';
+import { fail } from './errors.ts';
 
 declare const brand: unique symbol;
 type Branded<Name extends string> = number & { readonly [brand]: Name };
@@ -14,7 +14,9 @@ export type Hpa = Branded<'Hpa'>;
 /** Page frame number: a host-physical address in pages. */
 export type Pfn = Branded<'Pfn'>;
 
+/** log2 of the page size. */
 export const PAGE_SHIFT = 12;
+/** Bytes in a page: 4 KiB, of guest and host alike. */
 export const PAGE_SIZE = 4096;
 
 /** Addresses reach 2^52, inclusive so that a half-open range can end there; frame numbers reach 2^40. */
@@ -110,5 +112,5 @@ export function isAddress(value: number | bigint): boolean {
 function check(value: number, last: number, type: string): number {
   if (value >>> 0 === value && value <= last) return value;
   if (Number.isInteger(value) && value >= 0 && value <= last) return value;
-  throw new AssertionError(`${type}: ${value} is not an integer in 0..0x${last.toString(16)}`);
+  return fail(`${type}: ${value} is not an integer in 0..0x${last.toString(16)}`);
 }

@@ -43,7 +43,15 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
-/** Throws AssertionError with the sentence unless the condition holds. Stays on in production. */
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new AssertionError(message);
+/** Throws AssertionError. A hot path tests first and calls this, so that the sentence is never built in vain. */
+export function fail(message: string): never {
+  throw new AssertionError(message);
+}
+
+/**
+ * Throws AssertionError with the sentence unless the condition holds. Stays on in production. Where the sentence is put
+ * together from parts and the path is hot, give a function: it is called only on failure.
+ */
+export function assert(condition: unknown, message: string | (() => string)): asserts condition {
+  if (!condition) fail(typeof message === 'string' ? message : message());
 }

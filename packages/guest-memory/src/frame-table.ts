@@ -1,10 +1,12 @@
 import type { Pfn } from './addresses.ts';
 import { PAGE_SIZE } from './addresses.ts';
-import { assert, OperatingError } from './errors.ts';
+import { assert, fail, OperatingError } from './errors.ts';
+import { FreeFrames, NO_FRAME } from './free-frames.ts';
 
+/** `kernel` frames are L0's own, `guest` frames hold the pages of the VMM process. */
 export type FrameZone = 'kernel' | 'guest';
 
-/** What freed frames hold until they are handed out again. */
+/** What freed frames are filled with until they are handed out again. */
 export const POISON = 0xcc;
 
 export interface FrameTableOptions {
@@ -15,87 +17,81 @@ export interface FrameTableOptions {
   readonly guestFrames: number;
   /** Whether guest frames have a `struct page`, so that they can be pinned. */
   readonly pinnable: boolean;
-  /** Whether unused frames are known to hold zeros, so that the first use need not clear them. */
-  readonly startsZeroed: boolean;
 }
 
 /**
- * Who holds which frame: the page allocator and the part of `struct page` that KVM leans on.
+ * Who holds which frame: the page allocator, and the part of `struct page` that KVM leans on.
  *
  * A freed frame is filled with 0xcc and handed out again at once, under a birth id never used before, so that "same
- * number, other page" shows as an error and never passes by luck.
+ * number, other page" shows as an error and never passes by luck. Not shared between threads.
  */
 export class FrameTable {
   readonly kernelFrames: number;
   readonly frameCount: number;
   readonly #u8: Uint8Array;
   readonly #pinnable: boolean;
-  readonly #startsZeroed: boolean;
-  readonly #references: Int32Array;
-  readonly #pins: Int32Array;
-  readonly #births: Float64Array;
-  readonly #free: Readonly<Record<FrameZone, FreeStack>>;
+  readonly #free: Readonly<Record<FrameZone, FreeFrames>>;
+  #references: Int32Array;
+  #pins: Int32Array;
+  #births: Float64Array;
   #nextBirth = 1;
+  #closed = false;
 
   constructor(o: FrameTableOptions) {
+    assert(o.kernelFrames >= 1, 'frames: pfn 0 is reserved, so there is at least one kernel frame');
     this.kernelFrames = o.kernelFrames;
     this.frameCount = o.kernelFrames + o.guestFrames;
     this.#u8 = o.u8;
     this.#pinnable = o.pinnable;
-    this.#startsZeroed = o.startsZeroed;
+    this.#free = {
+      kernel: new FreeFrames({ start: 1, end: this.kernelFrames }),
+      guest: new FreeFrames({ start: this.kernelFrames, end: this.frameCount }),
+    };
     this.#references = new Int32Array(this.frameCount);
     this.#pins = new Int32Array(this.frameCount);
     this.#births = new Float64Array(this.frameCount);
-    this.#free = {
-      kernel: new FreeStack({ start: 1, end: this.kernelFrames }),
-      guest: new FreeStack({ start: this.kernelFrames, end: this.frameCount }),
-    };
   }
 
   /** A frame of zeros with one reference and a fresh birth id. Throws OperatingError ENOMEM when the zone is used up. */
   allocate(zone: FrameZone): Pfn {
-    const frame = this.#free[zone].pop();
-    if (frame === undefined) {
-      const details = { zone, frames: this.#free[zone].capacity };
-      throw new OperatingError('ENOMEM', `frames: allocate: all ${details.frames} ${zone} frames are in use`, details);
-    }
-    if (!frame.fresh || !this.#startsZeroed) this.#fill(frame.pfn, 0);
-    this.#references[frame.pfn] = 1;
-    this.#births[frame.pfn] = this.#nextBirth++;
-    return frame.pfn as Pfn;
+    assert(!this.#closed, 'frames: allocate: the memory is closed');
+    const pfn = this.#free[zone].pop();
+    if (pfn === NO_FRAME) this.#exhausted(zone);
+    this.#fill(pfn, 0);
+    this.#references[pfn] = 1;
+    this.#births[pfn] = this.#nextBirth++;
+    return pfn as Pfn;
   }
 
   /** Takes a reference on a live frame. */
   get(pfn: Pfn): void {
-    this.#assertLive(pfn, 'get');
+    if (!(this.#references[pfn]! > 0)) this.#notLive(pfn, 'get');
     this.#references[pfn]!++;
   }
 
-  /** Drops a reference; the last one frees the frame. */
+  /** Drops a reference that is not a pin's; the last reference frees the frame. */
   put(pfn: Pfn): void {
-    this.#assertLive(pfn, 'put');
-    assert(this.#references[pfn]! > this.#pins[pfn]!, `frames: put: only pins are left on pfn ${pfn}`);
+    if (!(this.#references[pfn]! > 0)) this.#notLive(pfn, 'put');
+    if (this.#references[pfn] === this.#pins[pfn]) fail(`frames: put: pfn ${pfn} has no reference left but its pins`);
     this.#drop(pfn);
   }
 
   /** References on the frame, pins included; 0 when it is free. */
   references(pfn: Pfn): number {
-    this.#assertInRange(pfn, 'references');
-    return this.#references[pfn]!;
+    return this.#references[pfn] ?? this.#outside(pfn, 'references');
   }
 
   /** 0 when the frame is free, else the id of this life of the frame: never used before, never used again. */
   birth(pfn: Pfn): number {
-    this.#assertInRange(pfn, 'birth');
-    return this.#births[pfn]!;
+    return this.#births[pfn] ?? this.#outside(pfn, 'birth');
   }
 
   /**
-   * Pins the frame as FOLL_PIN does, with a reference: it stays allocated until `unpin()` and must not migrate.
+   * Pins the frame as FOLL_PIN does, with a reference: it stays allocated until `unpin()`, and must not migrate.
    * False, and nothing taken, for a frame without `struct page` (unmanaged) and for L0's own frames.
    */
   pin(pfn: Pfn): boolean {
-    this.#assertLive(pfn, 'pin');
+    if (!(this.#references[pfn]! > 0)) this.#notLive(pfn, 'pin');
     if (!this.#pinnable || pfn < this.kernelFrames) return false;
     this.#references[pfn]!++;
     this.#pins[pfn]!++;
@@ -104,19 +100,18 @@ export class FrameTable {
 
   /** Undoes one `pin()` that returned true. */
   unpin(pfn: Pfn): void {
-    this.#assertLive(pfn, 'unpin');
-    assert(this.#pins[pfn]! > 0, `frames: unpin: pfn ${pfn} is not pinned`);
+    if (!(this.#references[pfn]! > 0)) this.#notLive(pfn, 'unpin');
+    if (this.#pins[pfn] === 0) fail(`frames: unpin: pfn ${pfn} is not pinned`);
     this.#pins[pfn]!--;
     this.#drop(pfn);
   }
 
   pinned(pfn: Pfn): boolean {
-    this.#assertInRange(pfn, 'pinned');
-    return this.#pins[pfn]! > 0;
+    return (this.#pins[pfn] ?? this.#outside(pfn, 'pinned')) > 0;
   }
 
   zone(pfn: Pfn): FrameZone {
-    this.#assertInRange(pfn, 'zone');
+    if (this.#births[pfn] === undefined) this.#outside(pfn, 'zone');
     return pfn < this.kernelFrames ? 'kernel' : 'guest';
   }
 
@@ -127,8 +122,34 @@ export class FrameTable {
 
   /** Frames in use, of one zone or of both. */
   liveCount(zone?: FrameZone): number {
-    if (zone !== undefined) return this.#free[zone].capacity - this.#free[zone].count;
-    return this.liveCount('kernel') + this.liveCount('guest');
+    if (zone === undefined) return this.liveCount('kernel') + this.liveCount('guest');
+    return this.#free[zone].capacity - this.#free[zone].count;
+  }
+
+  /**
+   * Frees every frame, pinned or not, and hands them out in the order of the start; birth ids go on. For explorers, which
+   * run one program thousands of times: costs what was used, not what there is.
+   */
+  reset(): void {
+    assert(!this.#closed, 'frames: reset: the memory is closed');
+    for (const { start, free } of [
+      { start: 1, free: this.#free.kernel },
+      { start: this.kernelFrames, free: this.#free.guest },
+    ]) {
+      for (let pfn = start; pfn < free.usedEnd; pfn++) if (this.#births[pfn] !== 0) this.#fill(pfn, POISON);
+      this.#references.fill(0, start, free.usedEnd);
+      this.#pins.fill(0, start, free.usedEnd);
+      this.#births.fill(0, start, free.usedEnd);
+      free.reset();
+    }
+  }
+
+  /** Ends the table: every later use asserts. Called by `HostMemory.close()`. */
+  close(): void {
+    this.#closed = true;
+    this.#references = new Int32Array(0);
+    this.#pins = new Int32Array(0);
+    this.#births = new Float64Array(0);
   }
 
   #drop(pfn: Pfn): void {
@@ -142,42 +163,19 @@ export class FrameTable {
     this.#u8.fill(byte, pfn * PAGE_SIZE, (pfn + 1) * PAGE_SIZE);
   }
 
-  #assertInRange(pfn: Pfn, operation: string): void {
-    assert(pfn >= 0 && pfn < this.frameCount, `frames: ${operation}: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
+  #exhausted(zone: FrameZone): never {
+    const frames = this.#free[zone].capacity;
+    const text = `frames: allocate: all ${frames} ${zone} frames are in use`;
+    throw new OperatingError('ENOMEM', text, { zone, frames });
   }
 
-  #assertLive(pfn: Pfn, operation: string): void {
-    this.#assertInRange(pfn, operation);
-    assert(this.#references[pfn]! > 0, `frames: ${operation}: pfn ${pfn} is free`);
-  }
-}
-
-/** The free frames of [start, end): last in, first out; frames that were never used come after all others, in order. */
-class FreeStack {
-  readonly capacity: number;
-  readonly #end: number;
-  readonly #stack: Uint32Array;
-  #depth = 0;
-  #nextFresh: number;
-
-  constructor(o: { start: number; end: number }) {
-    this.capacity = Math.max(0, o.end - o.start);
-    this.#end = o.end;
-    this.#nextFresh = o.start;
-    this.#stack = new Uint32Array(this.capacity);
+  #notLive(pfn: Pfn, operation: string): never {
+    if (this.#births[pfn] === undefined) this.#outside(pfn, operation);
+    return fail(`frames: ${operation}: pfn ${pfn} is free`);
   }
 
-  get count(): number {
-    return this.#depth + Math.max(0, this.#end - this.#nextFresh);
-  }
-
-  pop(): { pfn: number; fresh: boolean } | undefined {
-    if (this.#depth > 0) return { pfn: this.#stack[--this.#depth]!, fresh: false };
-    if (this.#nextFresh < this.#end) return { pfn: this.#nextFresh++, fresh: true };
-    return undefined;
-  }
-
-  push(pfn: number): void {
-    this.#stack[this.#depth++] = pfn;
+  #outside(pfn: Pfn, operation: string): never {
+    if (this.#closed) fail(`frames: ${operation}: the memory is closed`);
+    return fail(`frames: ${operation}: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
   }
 }

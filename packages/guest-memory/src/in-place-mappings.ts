@@ -1,19 +1,26 @@
 import type { Pfn } from './addresses.ts';
 import { PAGE_SIZE } from './addresses.ts';
-import { assert } from './errors.ts';
+import { fail } from './errors.ts';
 import type { Mapping } from './host-memory.ts';
 import { type LinearViews, PageView } from './page-view.ts';
 
 /** A frame that is always reachable, handed out as if it had been mapped. */
 export class InPlaceMapping implements Mapping {
+  readonly owner: InPlaceMappings;
   readonly pfn: Pfn;
   readonly view: PageView;
-  live = false;
-  next: InPlaceMapping | undefined;
+  /** The owner's era in which the mapping was handed out; 0 while it is not. */
+  era = 0;
+  nextSpare: InPlaceMapping | undefined;
 
-  constructor(o: { pfn: Pfn; view: PageView }) {
+  constructor(o: { owner: InPlaceMappings; pfn: Pfn; view: PageView }) {
+    this.owner = o.owner;
     this.pfn = o.pfn;
     this.view = o.view;
+  }
+
+  get live(): boolean {
+    return this.era === this.owner.era;
   }
 }
 
@@ -23,11 +30,14 @@ export class InPlaceMapping implements Mapping {
  */
 export class InPlaceMappings {
   readonly #views: LinearViews;
-  readonly #spare: (InPlaceMapping | undefined)[];
+  readonly #frames: number;
+  #spare: (InPlaceMapping | undefined)[];
   #live = 0;
+  #era = 1;
 
   constructor(o: { views: LinearViews; frames: number }) {
     this.#views = o.views;
+    this.#frames = o.frames;
     this.#spare = new Array<InPlaceMapping | undefined>(o.frames).fill(undefined);
   }
 
@@ -35,23 +45,44 @@ export class InPlaceMappings {
     return this.#live;
   }
 
+  /** Grows when all mappings end at once. */
+  get era(): number {
+    return this.#era;
+  }
+
   map(pfn: Pfn): InPlaceMapping {
     const mapping = this.#spare[pfn] ?? this.#create(pfn);
-    this.#spare[pfn] = mapping.next;
-    mapping.live = true;
+    this.#spare[pfn] = mapping.nextSpare;
+    mapping.era = this.#era;
     this.#live++;
     return mapping;
   }
 
   unmap(mapping: InPlaceMapping): void {
-    assert(mapping.live, `memory: unmap: the mapping of pfn ${mapping.pfn} is not live`);
-    mapping.live = false;
-    mapping.next = this.#spare[mapping.pfn];
+    if (mapping.owner !== this) fail('memory: unmap: the mapping comes from another memory');
+    if (mapping.era !== this.#era) fail(`memory: unmap: the mapping of pfn ${mapping.pfn} is not live`);
+    mapping.era = 0;
+    mapping.nextSpare = this.#spare[mapping.pfn];
     this.#spare[mapping.pfn] = mapping;
     this.#live--;
   }
 
+  /** Ends every mapping. */
+  endAll(): void {
+    this.#era++;
+    this.#live = 0;
+  }
+
+  /** Ends every mapping and makes no other. */
+  close(): void {
+    this.endAll();
+    this.#spare = [];
+  }
+
   #create(pfn: Pfn): InPlaceMapping {
-    return new InPlaceMapping({ pfn, view: new PageView(this.#views, pfn * PAGE_SIZE, PAGE_SIZE) });
+    if (this.#spare.length === 0) fail('memory: map: the memory is closed');
+    if (!(Number.isInteger(pfn) && pfn >= 0 && pfn < this.#frames))
+      fail(`memory: map: pfn ${pfn} is not in 0..${this.#frames - 1}`);
+    return new InPlaceMapping({ owner: this, pfn, view: new PageView(this.#views, pfn * PAGE_SIZE, PAGE_SIZE) });
   }
 }

@@ -1,12 +1,15 @@
 import { PAGE_SIZE } from './addresses.ts';
-import { assert, OperatingError } from './errors.ts';
+import { assert, fail, OperatingError } from './errors.ts';
 
 const WASM_PAGE = 65_536;
 /** What a 32-bit WebAssembly memory can address. */
 const BYTES_MAX = 2 ** 32;
 
-export const KERNEL_FRAMES_DEFAULT = 1024;
-export const SCRATCH_BYTES_DEFAULT = 4096;
+/** Up to here a loop beats `set()`, which first makes a subarray. */
+const LOOP_BYTES_MAX = 32;
+
+const KERNEL_FRAMES_DEFAULT = 1024;
+const SCRATCH_BYTES_DEFAULT = 4096;
 
 export interface LinearMemoryOptions {
   readonly kernelFrames?: number | undefined;
@@ -56,17 +59,32 @@ export class LinearMemory {
     this.u64 = new BigUint64Array(this.buffer);
   }
 
-  /** Asserts that the range lies in the frames and in one zone. `end` is exclusive. */
-  assertOneZone(o: { operation: string; start: number; end: number }): void {
-    const { operation, start, end } = o;
+  /** Asserts that `bytes` bytes from `start` lie in the frames, and all in one zone. */
+  assertOneZone(operation: string, start: number, bytes: number): void {
     const boundary = this.kernelFrames * PAGE_SIZE;
+    const end = start + bytes;
+    if (start >= boundary ? end <= this.windows.base : start >= 0 && end <= boundary) {
+      if (Number.isInteger(start)) return;
+    }
     const inside = Number.isInteger(start) && start >= 0 && end <= this.windows.base;
-    assert(
-      inside,
-      `memory: ${operation}: [${hex(start)}, ${hex(end)}) leaves the frames, which end at ${hex(this.windows.base)}`,
-    );
-    const oneZone = end <= boundary || start >= boundary;
-    assert(oneZone, `memory: ${operation}: [${hex(start)}, ${hex(end)}) crosses from kernel into guest frames`);
+    const wrong = inside
+      ? `crosses from kernel into guest frames at ${hex(boundary)}`
+      : `leaves the frames, which end at ${hex(this.windows.base)}`;
+    fail(`memory: ${operation}: [${hex(start)}, ${hex(end)}) ${wrong}`);
+  }
+
+  /** Copies bytes that are always mapped. */
+  copyOut(start: number, target: Uint8Array): void {
+    const bytes = target.length;
+    if (bytes > LOOP_BYTES_MAX) target.set(this.u8.subarray(start, start + bytes));
+    else for (let i = 0; i < bytes; i++) target[i] = this.u8[start + i]!;
+  }
+
+  /** Copies into bytes that are always mapped. */
+  copyIn(start: number, source: Uint8Array): void {
+    const bytes = source.length;
+    if (bytes > LOOP_BYTES_MAX) this.u8.set(source, start);
+    else for (let i = 0; i < bytes; i++) this.u8[start + i] = source[i]!;
   }
 }
 

@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs';
 import type { Hpa, Pfn } from './addresses.ts';
 import { PAGE_SIZE } from './addresses.ts';
-import { assert, OperatingError } from './errors.ts';
+import { assert, fail, OperatingError } from './errors.ts';
 import { FrameTable } from './frame-table.ts';
 import type { HostMemory, Mapping } from './host-memory.ts';
-import { InPlaceMapping, InPlaceMappings } from './in-place-mappings.ts';
+import { type InPlaceMapping, InPlaceMappings } from './in-place-mappings.ts';
 import { LinearMemory } from './linear-memory.ts';
 import { type Backing, createMemfd, openBacking } from './linux-backing.ts';
 import type { LinuxSystem } from './linux-system.ts';
@@ -24,35 +24,30 @@ export interface UnmanagedMemoryOptions {
 
 const WINDOWS_DEFAULT = 4096;
 
+/** Guest frames are the pages of a file; kernel frames are always mapped, as in managed memory. */
 export class UnmanagedMemory extends LinearMemory implements HostMemory {
   readonly kind = 'unmanaged';
   readonly frames: FrameTable;
   readonly #system: LinuxSystem;
   readonly #backing: Backing;
   readonly #address: number;
+  readonly #guestBase: number;
   readonly #kernelMappings: InPlaceMappings;
   readonly #windows: Windows;
-  #open = true;
+  #closed = false;
 
   constructor(o: UnmanagedMemoryOptions, system: LinuxSystem) {
     super({ ...o, windows: o.windows ?? WINDOWS_DEFAULT, shared: true });
+    const { kernelFrames, guestFrames } = this;
+    const bytes = guestFrames * PAGE_SIZE;
     this.#system = system;
     this.#address = system.addressOf(this.u8);
-    assert(
-      this.#address % PAGE_SIZE === 0,
-      `memory: create: the linear memory at ${this.#address} is not page-aligned`,
-    );
-    const bytes = this.guestFrames * PAGE_SIZE;
+    assert(this.#address % PAGE_SIZE === 0, 'memory: create: the linear memory is not page-aligned');
+    this.#guestBase = kernelFrames * PAGE_SIZE;
     this.#backing = o.file === undefined ? createMemfd(system, { bytes }) : openBacking(o.file, { bytes });
-    this.#mapGuestFrames();
-    this.frames = new FrameTable({
-      u8: this.u8,
-      kernelFrames: this.kernelFrames,
-      guestFrames: this.guestFrames,
-      pinnable: false,
-      startsZeroed: this.#backing.zeroed,
-    });
-    this.#kernelMappings = new InPlaceMappings({ views: this, frames: this.kernelFrames });
+    this.#mapGuestFrames(bytes);
+    this.frames = new FrameTable({ u8: this.u8, kernelFrames, guestFrames, pinnable: false });
+    this.#kernelMappings = new InPlaceMappings({ views: this, frames: kernelFrames });
     this.#windows = new Windows({
       system,
       views: this,
@@ -68,62 +63,69 @@ export class UnmanagedMemory extends LinearMemory implements HostMemory {
   }
 
   map(pfn: Pfn): Mapping {
-    assert(this.#open, 'memory: map: the memory is closed');
-    assert(pfn >= 0 && pfn < this.frameCount, `memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
     if (pfn < this.kernelFrames) return this.#kernelMappings.map(pfn);
-    return this.#windows.map(pfn, this.#fileOffset(pfn * PAGE_SIZE));
+    assert(!this.#closed, 'memory: map: the memory is closed');
+    if (!(Number.isInteger(pfn) && pfn < this.frameCount))
+      fail(`memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
+    return this.#windows.map(pfn, pfn * PAGE_SIZE - this.#guestBase);
   }
 
   unmap(mapping: Mapping): void {
-    assert(this.#open, 'memory: unmap: the memory is closed');
+    assert(!this.#closed, 'memory: unmap: the memory is closed');
     if (mapping instanceof WindowMapping) this.#windows.unmap(mapping);
-    else if (mapping instanceof InPlaceMapping) this.#kernelMappings.unmap(mapping);
-    else assert(false, 'memory: unmap: the mapping comes from another memory');
+    else this.#kernelMappings.unmap(mapping as InPlaceMapping);
   }
 
   read(hpa: Hpa, target: Uint8Array): void {
-    assert(this.#open, 'memory: read: the memory is closed');
-    this.assertOneZone({ operation: 'read', start: hpa, end: hpa + target.length });
-    if (hpa < this.kernelFrames * PAGE_SIZE) target.set(this.u8.subarray(hpa, hpa + target.length));
-    else this.#transfer(this.#system.pread, { operation: 'pread', hpa, bytes: target });
+    assert(!this.#closed, 'memory: read: the memory is closed');
+    this.assertOneZone('read', hpa, target.length);
+    if (hpa < this.#guestBase) this.copyOut(hpa, target);
+    else this.#transfer('pread', hpa, target);
   }
 
   write(hpa: Hpa, source: Uint8Array): void {
-    assert(this.#open, 'memory: write: the memory is closed');
-    this.assertOneZone({ operation: 'write', start: hpa, end: hpa + source.length });
-    if (hpa < this.kernelFrames * PAGE_SIZE) this.u8.set(source, hpa);
-    else this.#transfer(this.#system.pwrite, { operation: 'pwrite', hpa, bytes: source });
+    assert(!this.#closed, 'memory: write: the memory is closed');
+    this.assertOneZone('write', hpa, source.length);
+    if (hpa < this.#guestBase) this.copyIn(hpa, source);
+    else this.#transfer('pwrite', hpa, source);
+  }
+
+  reset(): void {
+    this.frames.reset();
+    this.#kernelMappings.endAll();
+    this.#windows.endAll();
   }
 
   close(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    this.#windows.close();
-    // One mapping over guest frames and windows, which are neighbors: the process keeps nothing of the file.
-    const start = this.kernelFrames * PAGE_SIZE;
-    this.#system.mmap({ address: this.#address + start, bytes: this.scratch.base - start });
-    closeSync(this.#backing.fd);
+    if (this.#closed) return;
+    this.#closed = true;
+    this.frames.close();
+    this.#kernelMappings.close();
+    try {
+      this.#windows.close();
+      const address = this.#address + this.#guestBase;
+      this.#system.mmap({ address, bytes: this.guestFrames * PAGE_SIZE });
+    } finally {
+      closeSync(this.#backing.fd);
+    }
   }
 
   /** The processor's physical view: the whole file over the guest frames. */
-  #mapGuestFrames(): void {
-    const address = this.#address + this.kernelFrames * PAGE_SIZE;
-    const bytes = this.guestFrames * PAGE_SIZE;
-    if (this.#system.mmap({ address, bytes, file: { fd: this.#backing.fd, offset: 0 } }) !== -1) return;
+  #mapGuestFrames(bytes: number): void {
+    const { fd, name } = this.#backing;
+    const address = this.#address + this.#guestBase;
+    if (this.#system.mmap({ address, bytes, file: { fd, offset: 0 } }) !== -1) return;
     const code = this.#system.errno();
-    closeSync(this.#backing.fd);
-    throw new OperatingError(code, `memory: create: mmap of ${this.#backing.name} failed with ${code}`, { bytes });
+    closeSync(fd);
+    throw new OperatingError(code, `memory: create: mmap of ${bytes} bytes of ${name}: ${code}`, { bytes, file: name });
   }
 
-  #transfer(
-    call: (fd: number, bytes: Uint8Array, offset: number) => number,
-    o: { operation: string; hpa: Hpa; bytes: Uint8Array },
-  ): void {
-    let done = 0;
-    while (done < o.bytes.length) {
-      const rest = done === 0 ? o.bytes : o.bytes.subarray(done);
-      const count = call(this.#backing.fd, rest, this.#fileOffset(o.hpa + done));
-      if (count <= 0) this.#transferFailed(o.operation, o.hpa + done, count);
+  /** One call unless the kernel stops half way, as it may at a signal. */
+  #transfer(operation: 'pread' | 'pwrite', hpa: Hpa, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; ) {
+      const rest = done === 0 ? bytes : bytes.subarray(done);
+      const count = this.#system[operation](this.#backing.fd, rest, hpa + done - this.#guestBase);
+      if (count <= 0) this.#transferFailed(operation, hpa + done, count);
       done += count;
     }
   }
@@ -132,9 +134,5 @@ export class UnmanagedMemory extends LinearMemory implements HostMemory {
     const reason = count === 0 ? 'the file ends there' : this.#system.errno();
     const text = `memory: ${operation}: hpa 0x${hpa.toString(16)}: ${reason}`;
     throw new OperatingError('EIO', text, { hpa, reason });
-  }
-
-  #fileOffset(hpa: number): number {
-    return hpa - this.kernelFrames * PAGE_SIZE;
   }
 }

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Pfn } from './addresses.ts';
 import { PAGE_SIZE } from './addresses.ts';
-import { assert, OperatingError } from './errors.ts';
+import { fail, OperatingError } from './errors.ts';
 import type { Mapping } from './host-memory.ts';
+import { MappingReserve } from './linux-reserve.ts';
 import type { LinuxSystem } from './linux-system.ts';
 import { type LinearViews, PageView } from './page-view.ts';
 
@@ -17,14 +18,19 @@ export interface WindowsOptions {
   readonly fd: number;
 }
 
-/** A page of the file, mapped over a window. */
+/** Mappings that stay free for the process when windows have taken all others. */
+const RESERVED_MAPPINGS = 64;
+
+/** A page of the file, mapped over a window. Each is used once. */
 export class WindowMapping implements Mapping {
+  readonly owner: Windows;
   readonly pfn: Pfn;
   readonly window: number;
   readonly view: PageView;
   live = true;
 
-  constructor(o: { pfn: Pfn; window: number; view: PageView }) {
+  constructor(o: { owner: Windows; pfn: Pfn; window: number; view: PageView }) {
+    this.owner = o.owner;
     this.pfn = o.pfn;
     this.window = o.window;
     this.view = o.view;
@@ -37,16 +43,16 @@ export class WindowMapping implements Mapping {
  */
 export class Windows {
   readonly #o: WindowsOptions;
+  readonly #reserve: MappingReserve;
   readonly #views: (PageView | undefined)[];
-  readonly #free: Int32Array;
   readonly #live = new Set<WindowMapping>();
-  #freeCount: number;
+  #free: number[];
 
   constructor(o: WindowsOptions) {
     this.#o = o;
+    this.#reserve = new MappingReserve(o.system, { count: RESERVED_MAPPINGS });
     this.#views = new Array<PageView | undefined>(o.count).fill(undefined);
-    this.#free = Int32Array.from({ length: o.count }, (_, index) => o.count - 1 - index);
-    this.#freeCount = o.count;
+    this.#free = descending(o.count);
   }
 
   get live(): number {
@@ -55,57 +61,84 @@ export class Windows {
 
   /** Maps the page of the file at `offset`. Throws OperatingError ENOMEM without a free window or another mapping. */
   map(pfn: Pfn, offset: number): WindowMapping {
-    if (this.#freeCount === 0) {
-      const details = { pfn, windows: this.#o.count, liveMappings: this.live };
-      throw new OperatingError('ENOMEM', `memory: map: pfn ${pfn}: all ${this.#o.count} windows are in use`, details);
-    }
-    const window = this.#free[this.#freeCount - 1]!;
-    const file = { fd: this.#o.fd, offset };
-    if (this.#o.system.mmap({ address: this.#address(window), bytes: PAGE_SIZE, file }) === -1) this.#refused(pfn);
-    this.#freeCount--;
-    const mapping = new WindowMapping({ pfn, window, view: this.#view(window) });
+    const window = this.#free.pop() ?? this.#exhausted(pfn);
+    if (!this.#reserve.take() || !this.#place(window, offset)) this.#unplaced(pfn, window);
+    this.#views[window] ??= new PageView(this.#o.views, this.#o.base + window * PAGE_SIZE, PAGE_SIZE);
+    const mapping = new WindowMapping({ owner: this, pfn, window, view: this.#views[window] });
     this.#live.add(mapping);
     return mapping;
   }
 
   /** Puts anonymous zeros over the window. */
   unmap(mapping: WindowMapping): void {
-    assert(mapping.live, `memory: unmap: the mapping of pfn ${mapping.pfn} is not live`);
-    if (this.#o.system.mmap({ address: this.#address(mapping.window), bytes: PAGE_SIZE }) === -1) {
-      this.#refused(mapping.pfn);
-    }
+    if (mapping.owner !== this) fail('memory: unmap: the mapping comes from another memory');
+    if (!mapping.live) fail(`memory: unmap: the mapping of pfn ${mapping.pfn} is not live`);
+    const done = this.#clear(mapping.window, 1) || (this.#reserve.give() && this.#clear(mapping.window, 1));
+    if (!done) this.#refused('unmap', mapping.pfn);
     mapping.live = false;
     this.#live.delete(mapping);
-    this.#free[this.#freeCount++] = mapping.window;
+    this.#free.push(mapping.window);
   }
 
-  /** Ends every mapping. The caller puts zeros over all windows at once. */
-  close(): void {
+  /** Ends every mapping. */
+  endAll(): void {
+    if (this.#live.size === 0) return;
+    this.#reserve.give();
+    if (!this.#clear(0, this.#o.count)) this.#refused('unmap', undefined);
     for (const mapping of this.#live) mapping.live = false;
     this.#live.clear();
-    this.#freeCount = 0;
+    this.#free = descending(this.#o.count);
+  }
+
+  /** Ends every mapping and makes no other. */
+  close(): void {
+    this.endAll();
+    this.#reserve.give();
+    this.#free = [];
+  }
+
+  #place(window: number, offset: number): boolean {
+    const file = { fd: this.#o.fd, offset };
+    return this.#o.system.mmap({ address: this.#address(window), bytes: PAGE_SIZE, file }) !== -1;
+  }
+
+  #clear(window: number, count: number): boolean {
+    return this.#o.system.mmap({ address: this.#address(window), bytes: count * PAGE_SIZE }) !== -1;
   }
 
   #address(window: number): number {
     return this.#o.address + this.#o.base + window * PAGE_SIZE;
   }
 
-  #view(window: number): PageView {
-    this.#views[window] ??= new PageView(this.#o.views, this.#o.base + window * PAGE_SIZE, PAGE_SIZE);
-    return this.#views[window];
+  #exhausted(pfn: Pfn): never {
+    const details = { pfn, windows: this.#o.count, liveMappings: this.live };
+    throw new OperatingError('ENOMEM', `memory: map: pfn ${pfn}: all ${this.#o.count} windows are in use`, details);
   }
 
-  #refused(pfn: Pfn): never {
+  #unplaced(pfn: Pfn, window: number): never {
+    this.#free.push(window);
+    return this.#refused('map', pfn);
+  }
+
+  /** Reads errno, then makes room, so that the process can undo mappings and build the error. */
+  #refused(operation: string, pfn: Pfn | undefined): never {
     const code = this.#o.system.errno();
-    const details = { pfn, liveMappings: this.live, mapCountMax: mapCountMax() };
-    const limit = code === 'ENOMEM' ? `; vm.max_map_count is ${details.mapCountMax}` : '';
-    const text = `memory: mmap of pfn ${pfn} failed with ${code}; ${this.live} mappings are live${limit}`;
-    throw new OperatingError(code, text, details);
+    this.#reserve.give();
+    const mapCountMax = readMapCountMax();
+    const limit = code === 'ENOMEM' ? `, and vm.max_map_count is ${mapCountMax}` : '';
+    const place = pfn === undefined ? '' : `pfn ${pfn}: `;
+    const text = `memory: ${operation}: ${place}mmap failed with ${code}: ${this.live} windows are mapped${limit}`;
+    throw new OperatingError(code, text, { pfn, liveMappings: this.live, mapCountMax });
   }
 }
 
+/** So that the lowest window is used first. */
+function descending(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => count - 1 - index);
+}
+
 /** The kernel's bound on the mappings of one process, or undefined where /proc does not say. */
-function mapCountMax(): number | undefined {
+function readMapCountMax(): number | undefined {
   try {
     return Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8'));
   } catch {

@@ -2,7 +2,7 @@ import type { Hpa, Pfn } from './addresses.ts';
 import { assert } from './errors.ts';
 import { FrameTable } from './frame-table.ts';
 import type { HostMemory, Mapping } from './host-memory.ts';
-import { InPlaceMapping, InPlaceMappings } from './in-place-mappings.ts';
+import { type InPlaceMapping, InPlaceMappings } from './in-place-mappings.ts';
 import { LinearMemory } from './linear-memory.ts';
 
 export interface ManagedMemoryOptions {
@@ -27,7 +27,7 @@ class ManagedMemory extends LinearMemory implements HostMemory {
   readonly kind = 'managed';
   readonly frames: FrameTable;
   readonly #mappings: InPlaceMappings;
-  #open = true;
+  #closed = false;
 
   constructor(o: ManagedMemoryOptions) {
     super(o);
@@ -36,7 +36,6 @@ class ManagedMemory extends LinearMemory implements HostMemory {
       kernelFrames: this.kernelFrames,
       guestFrames: this.guestFrames,
       pinnable: true,
-      startsZeroed: true,
     });
     this.#mappings = new InPlaceMappings({ views: this, frames: this.frameCount });
   }
@@ -46,30 +45,34 @@ class ManagedMemory extends LinearMemory implements HostMemory {
   }
 
   map(pfn: Pfn): Mapping {
-    assert(this.#open, 'memory: map: the memory is closed');
-    assert(pfn >= 0 && pfn < this.frameCount, `memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
     return this.#mappings.map(pfn);
   }
 
   unmap(mapping: Mapping): void {
-    assert(this.#open, 'memory: unmap: the memory is closed');
-    assert(mapping instanceof InPlaceMapping, 'memory: unmap: the mapping comes from another memory');
-    this.#mappings.unmap(mapping);
+    assert(!this.#closed, 'memory: unmap: the memory is closed');
+    this.#mappings.unmap(mapping as InPlaceMapping);
   }
 
   read(hpa: Hpa, target: Uint8Array): void {
-    assert(this.#open, 'memory: read: the memory is closed');
-    this.assertOneZone({ operation: 'read', start: hpa, end: hpa + target.length });
-    target.set(this.u8.subarray(hpa, hpa + target.length));
+    assert(!this.#closed, 'memory: read: the memory is closed');
+    this.assertOneZone('read', hpa, target.length);
+    this.copyOut(hpa, target);
   }
 
   write(hpa: Hpa, source: Uint8Array): void {
-    assert(this.#open, 'memory: write: the memory is closed');
-    this.assertOneZone({ operation: 'write', start: hpa, end: hpa + source.length });
-    this.u8.set(source, hpa);
+    assert(!this.#closed, 'memory: write: the memory is closed');
+    this.assertOneZone('write', hpa, source.length);
+    this.copyIn(hpa, source);
+  }
+
+  reset(): void {
+    this.frames.reset();
+    this.#mappings.endAll();
   }
 
   close(): void {
-    this.#open = false;
+    this.#closed = true;
+    this.frames.close();
+    this.#mappings.close();
   }
 }

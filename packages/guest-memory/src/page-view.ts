@@ -1,4 +1,4 @@
-import { AssertionError, assert } from './errors.ts';
+import { assert, fail } from './errors.ts';
 import type { HostMemory } from './host-memory.ts';
 
 /** The typed arrays that a view reads through. */
@@ -22,9 +22,12 @@ export class PageView {
 
   /** `base` is a multiple of 8; the range lies in the memory. */
   constructor(memory: LinearViews, base: number, length = 4096) {
-    assert(Number.isInteger(base) && base >= 0 && base % 8 === 0, `page view: base ${base} is not a multiple of 8`);
-    assert(Number.isInteger(length) && length >= 0, `page view: length ${length} is not a count of bytes`);
-    assert(base + length <= memory.u8.length, `page view: [${base}, ${base + length}) leaves the memory`);
+    assert(
+      Number.isInteger(base) && base >= 0 && base % 8 === 0,
+      () => `page view: base ${base} is not a multiple of 8`,
+    );
+    assert(Number.isInteger(length) && length >= 0, () => `page view: length ${length} is not a count of bytes`);
+    assert(base + length <= memory.u8.length, () => `page view: [${base}, ${base + length}) leaves the memory`);
     this.base = base;
     this.length = length;
     this.#u8 = memory.u8;
@@ -122,8 +125,6 @@ export class PageView {
   }
 
   #fail(offset: number, bytes: number): never {
-    throw new AssertionError(
-      `page view: ${bytes} bytes at offset ${offset} of ${this.length} are outside or unaligned`,
-    );
+    return fail(`page view: ${bytes} bytes at offset ${offset} of ${this.length} are outside or unaligned`);
   }
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { createUnmanagedMemory } from '../src/linux.ts';
 import { pfnToHpa } from '../src/index.ts';
+import { createUnmanagedMemory } from '../src/linux.ts';
+
 test('smoke', () => {
   const m = createUnmanagedMemory({ guestFrames: 16, kernelFrames: 4 });
   const p = m.frames.allocate('guest');
