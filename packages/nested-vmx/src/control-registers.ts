@@ -1,12 +1,12 @@
 import { cr0, cr4, crAccess, crAccessType, efer, exceptionVector, field, msr, vmEntry } from '@nvmx/vmx-fields';
 import { fixedBits } from './capabilities.ts';
+import { fits, guestControlRegister } from './control-register-values.ts';
 import { clearControl, setControl } from './controls.ts';
 import { exceptionEvent } from './event-info.ts';
 import { readRegister, skipInstruction, writeRegister } from './guest-registers.ts';
 import { PHYSICAL_ADDRESS_BITS } from './physical-address.ts';
 import type { Vcpu } from './vcpu.ts';
-import { type ControlRegisterFields, controlRegister0, controlRegister4, readAsL2 } from './vmcs02.ts';
-import { fits } from './vmx-instructions.ts';
+import { type ControlRegisterFields, controlRegister0, controlRegister4 } from './vmcs02.ts';
 
 const CR0_KNOWN = cr0.PE | cr0.MP | cr0.EM | cr0.TS | cr0.ET | cr0.NE | cr0.WP | cr0.AM | cr0.NW | cr0.CD | cr0.PG;
 const LMSW_BITS = cr0.PE | cr0.MP | cr0.EM | cr0.TS;
@@ -45,16 +45,6 @@ export function requestedCr0(o: {
   }
 }
 
-/** CR0 or CR4 as the guest in the VMCS in use reads it. */
-export function guestControlRegister(vcpu: Vcpu, fields: ControlRegisterFields): number {
-  const { vmcs } = vcpu;
-  return readAsL2({
-    value: vmcs.read32(fields.guest),
-    mask: vmcs.read32(fields.mask),
-    shadow: vmcs.read32(fields.shadow),
-  });
-}
-
 /** An access that L0 owns: carries it out for the guest that made it. */
 export function handleCrAccess(vcpu: Vcpu): void {
   const access = decodeCrAccess(vcpu.vmcs.read32(field.EXIT_QUALIFICATION));
@@ -74,7 +64,7 @@ export function handleCrAccess(vcpu: Vcpu): void {
 function carryOut(vcpu: Vcpu, access: CrAccess, source: bigint): boolean {
   switch (access.number) {
     case 0: {
-      const current = guestControlRegister(vcpu, controlRegister0);
+      const current = guestControlRegister(vcpu.vmcs, controlRegister0);
       const value = requestedCr0({ access, source: Number(source & 0xffff_ffffn), current });
       return source >> 32n === 0n && setCr0(vcpu, value);
     }

@@ -18,7 +18,8 @@ import {
 import { controlCapabilities, fixedBits } from './capabilities.ts';
 import { hasControl, hasPin, hasProc, hasSecondary } from './controls.ts';
 import { isValidEvent, vectorOf } from './event-info.ts';
-import { isAligned, PHYSICAL_ADDRESS_BITS, physicalAddress } from './physical-address.ts';
+import { entryLoadList, exitLoadList, exitStoreList, isValidMsrList, type MsrList } from './msr-lists.ts';
+import { isAligned, PHYSICAL_ADDRESS_BITS, PHYSICAL_ADDRESS_END, physicalAddress } from './physical-address.ts';
 
 const PAGE_BYTES = 4096;
 const DESCRIPTOR_BYTES = 64;
@@ -69,6 +70,8 @@ const exit = (mask: number) => (vmcs12: Vmcs) => hasControl(vmcs12, field.VM_EXI
 const implies = (premise: (v: Vmcs) => boolean, then: (v: Vmcs) => boolean) => (v: Vmcs) => !premise(v) || then(v);
 const both = (a: (v: Vmcs) => boolean, b: (v: Vmcs) => boolean) => (v: Vmcs) => a(v) && b(v);
 const not = (a: (v: Vmcs) => boolean) => (v: Vmcs) => !a(v);
+
+const msrList = (list: MsrList) => (v: Vmcs) => isValidMsrList(v, list, PHYSICAL_ADDRESS_END);
 
 const tprShadow = proc(procBased.CPU_BASED_TPR_SHADOW);
 const virtualInterruptDelivery = second(secondary.SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
@@ -170,10 +173,10 @@ export const controlChecks: readonly EntryCheck[] = [
   },
   { id: 'eptp', section: EXECUTION, holds: implies(second(secondary.SECONDARY_EXEC_ENABLE_EPT), isValidEptp) },
   { id: 'vm-exit-reserved', section: EXIT, holds: allows(field.VM_EXIT_CONTROLS, controlCapabilities.vmExit) },
-  { id: 'vm-exit-msr-store-count', section: EXIT, holds: (v) => v.read32(field.VM_EXIT_MSR_STORE_COUNT) === 0 },
-  { id: 'vm-exit-msr-load-count', section: EXIT, holds: (v) => v.read32(field.VM_EXIT_MSR_LOAD_COUNT) === 0 },
+  { id: 'vm-exit-msr-store-list', section: EXIT, holds: msrList(exitStoreList) },
+  { id: 'vm-exit-msr-load-list', section: EXIT, holds: msrList(exitLoadList) },
   { id: 'vm-entry-reserved', section: ENTRY, holds: allows(field.VM_ENTRY_CONTROLS, controlCapabilities.vmEntry) },
-  { id: 'vm-entry-msr-load-count', section: ENTRY, holds: (v) => v.read32(field.VM_ENTRY_MSR_LOAD_COUNT) === 0 },
+  { id: 'vm-entry-msr-load-list', section: ENTRY, holds: msrList(entryLoadList) },
   { id: 'vm-entry-event', section: ENTRY, holds: isValidEntryEvent },
 ];
 

@@ -129,7 +129,6 @@ function isNotification(vcpu: Vcpu, vector: number): boolean {
 function exitForInterrupt(vcpu: Vcpu, vector: number): void {
   const acknowledges = hasControl(vcpu.nested.vmcs12, field.VM_EXIT_CONTROLS, vmExit.VM_EXIT_ACK_INTR_ON_EXIT);
   if (acknowledges) vcpu.apic.acknowledge(vector);
-  vcpu.halted = false;
   nestedVmexit(vcpu, {
     reason: exitReason.EXTERNAL_INTERRUPT,
     interruptionInfo: acknowledges ? interruptEvent(vector).info >>> 0 : 0,

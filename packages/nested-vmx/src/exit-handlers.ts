@@ -16,22 +16,15 @@ import { clearControl, hasSecondary } from './controls.ts';
 import { cpuid } from './cpuid.ts';
 import { exceptionEvent, typeOf } from './event-info.ts';
 import { skipInstruction } from './guest-registers.ts';
+import { handleVmread, handleVmwrite } from './instructions/field.ts';
+import { handleInvept, handleInvvpid } from './instructions/invalidate.ts';
+import { handleVmxoff, handleVmxon } from './instructions/operation.ts';
+import { handleVmclear, handleVmptrld, handleVmptrst } from './instructions/pointer.ts';
+import { handleVmcall } from './instructions/vmcall.ts';
 import { handleVmEntry } from './nested-entry.ts';
 import { nestedVmexit } from './nested-exit.ts';
 import { PHYSICAL_ADDRESS_END } from './physical-address.ts';
 import type { Vcpu } from './vcpu.ts';
-import {
-  handleInvept,
-  handleInvvpid,
-  handleVmcall,
-  handleVmclear,
-  handleVmptrld,
-  handleVmptrst,
-  handleVmread,
-  handleVmwrite,
-  handleVmxoff,
-  handleVmxon,
-} from './vmx-instructions.ts';
 
 type ExitHandler = (vcpu: Vcpu) => void;
 

@@ -15,11 +15,13 @@ import { clearControl, hasPin, hasProc, hasSecondary, setControl } from './contr
 import { controlChecks, type EntryCheck, firstFailure, guestStateChecks, hostStateChecks } from './entry-checks.ts';
 import { isValidEvent } from './event-info.ts';
 import { skipInstruction } from './guest-registers.ts';
+import { vmFail, vmFailInvalid } from './instructions/outcome.ts';
+import { mayExecuteVmx } from './instructions/permission.ts';
+import { entryLoadList, loadMsrList } from './msr-lists.ts';
 import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
 import { dirtyGroup } from './nested-state.ts';
 import type { Vcpu } from './vcpu.ts';
 import { prepareVmcs02, VPID02 } from './vmcs02.ts';
-import { mayExecuteVmx, vmFail, vmFailInvalid } from './vmx-instructions.ts';
 
 /** VMLAUNCH and VMRESUME of L1 (nested_vmx_run()). On success L2 is what the vCPU runs next. */
 export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void {
@@ -82,7 +84,9 @@ function enterGuestMode(vcpu: Vcpu): void {
   nested.launched = true;
   vcpu.statistics.nestedEntries++;
   enterActivityState(vcpu);
-  takeNotificationVector(vcpu);
+  const failed = loadMsrList(vcpu, entryLoadList);
+  if (failed !== 0) failEntry(vcpu, exitReason.MSR_LOAD_FAIL, failed);
+  else takeNotificationVector(vcpu);
 }
 
 /** L0 keeps HLT to itself: an L2 that starts in that state, with no event to wake it, is a halted vCPU. */

@@ -1,6 +1,17 @@
-import { accessRights, efer, field, rflags, type Vmcs, vmEntry, vmExit } from '@nvmx/vmx-fields';
+import {
+  vmxAbort as abortCode,
+  accessRights,
+  activityState,
+  efer,
+  field,
+  rflags,
+  type Vmcs,
+  vmEntry,
+  vmExit,
+} from '@nvmx/vmx-fields';
 import { clearControl, hasControl, setControl } from './controls.ts';
 import type { InjectedEvent } from './event-info.ts';
+import { exitLoadList, exitStoreList, loadMsrList, storeMsrList } from './msr-lists.ts';
 import type { Vcpu } from './vcpu.ts';
 import { copyField, syncVmcs02ToVmcs12 } from './vmcs02.ts';
 
@@ -42,13 +53,17 @@ export function nestedVmexit(vcpu: Vcpu, exit: ReflectedExit): void {
   const { vmcs12 } = nested;
   vcpu.trace.nestedExitInject(exit);
   syncVmcs02ToVmcs12({ vmcs12, vmcs02 });
+  vmcs12.write32(field.GUEST_ACTIVITY_STATE, vcpu.halted ? activityState.HLT : activityState.ACTIVE);
+  vcpu.halted = false;
   recordExit(vcpu, exit);
+  const stored = storeMsrList(vcpu, exitStoreList) === 0;
   nested.pages.release();
   nested.guestMode = false;
   nested.runPending = false;
   vcpu.vmcs = vcpu.vmcs01;
   vcpu.statistics.nestedExits++;
-  loadVmcs12HostState(vcpu);
+  if (stored) loadVmcs12HostState(vcpu);
+  else vmxAbort(vcpu, abortCode.SAVE_GUEST_MSR);
 }
 
 /** The exit-information fields of vmcs12 (prepare_vmcs12()). */
@@ -92,6 +107,12 @@ export function loadVmcs12HostState(vcpu: Vcpu): void {
   vmcs01.write64(field.GUEST_INTERRUPTIBILITY_INFO, 0, 0);
   vmcs01.write64(field.GUEST_PENDING_DBG_EXCEPTIONS, 0, 0);
   vmcs01.write64(field.GUEST_ACTIVITY_STATE, 0, 0);
+  if (loadMsrList(vcpu, exitLoadList) !== 0) vmxAbort(vcpu, abortCode.LOAD_HOST_MSR);
+}
+
+/** VMX abort: L1 cannot go on, and its processor shuts down (KVM: a triple fault). */
+function vmxAbort(vcpu: Vcpu, code: number): void {
+  vcpu.die(`VMX abort ${code}: a VM exit of L2 could not be completed`);
 }
 
 function loadHostRegisters(vmcs12: Vmcs, vmcs01: Vmcs): void {

@@ -1,8 +1,8 @@
 import { accessRights, exceptionVector, field, isCanonicalPair, type Vmcs } from '@nvmx/vmx-fields';
-import { exceptionEvent, type InjectedEvent } from './event-info.ts';
-import { readRegister, writeRegister } from './guest-registers.ts';
-import type { LinearOutcome } from './l1-linear.ts';
-import type { Vcpu } from './vcpu.ts';
+import { exceptionEvent, type InjectedEvent } from '../event-info.ts';
+import { readRegister, writeRegister } from '../guest-registers.ts';
+import type { LinearOutcome } from '../l1-linear.ts';
+import type { Vcpu } from '../vcpu.ts';
 
 /** Fields of the VM-exit instruction information (SDM volume 3, "VM-Exit Instruction-Information Field"). */
 const SCALE = 0x3;
@@ -112,4 +112,11 @@ function segmentBase(vmcs: Vmcs, segment: number): bigint {
   const longMode = (vmcs.read32(field.GUEST_CS_AR_BYTES) & accessRights.L) !== 0;
   if (longMode && segment < FS) return 0n;
   return vmcs.readBig(field[`GUEST_${segmentNames[segment] ?? 'DS'}_BASE`]);
+}
+
+/** A 64-bit value as it stands in memory. */
+export function littleEndian(value: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  return bytes;
 }
