@@ -1,19 +1,18 @@
 #!/usr/bin/env node
 // Builds guests/bin/*.elf from the C and assembly sources, the same bytes each time with the same compiler.
-//   node build.mjs                    builds and records the tools and the SHA-256 of each image in bin/BUILD.json
-//   node build.mjs --check            builds elsewhere and compares with bin/
-//   node build.mjs --headers [DIR]    writes include/vmx-tables.h from the reference tables in DIR
+//   node build.mjs                  builds and records the tools and the SHA-256 of each image in bin/BUILD.json
+//   node build.mjs --check [DIR]    builds elsewhere and compares with bin/, or with another folder of images
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeHeaders } from './headers.mjs';
+import { writeHeader } from './headers.mjs';
 
 const room = fileURLToPath(new URL('.', import.meta.url));
 const bin = join(room, 'bin');
-const record = join(bin, 'BUILD.json');
+const recordName = 'BUILD.json';
 
 const compileFlags = [
   '-std=gnu11',
@@ -84,9 +83,10 @@ const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 function buildInto(target) {
   const objects = mkdtempSync(join(tmpdir(), 'nvmx-guests-'));
   try {
+    writeHeader(objects);
     const compile = (source) => {
       const object = join(objects, `${source.replaceAll('/', '_')}.o`);
-      run('gcc', [...compileFlags, '-c', source, '-o', object]);
+      run('gcc', [...compileFlags, `-I${objects}`, '-c', source, '-o', object]);
       return object;
     };
     const library = sourcesIn('lib').map(compile);
@@ -107,23 +107,23 @@ function build() {
   mkdirSync(bin, { recursive: true });
   for (const file of readdirSync(bin)) rmSync(join(bin, file));
   const images = buildInto(bin);
-  writeFileSync(record, `${JSON.stringify({ ...tools(), images }, null, 2)}\n`);
+  writeFileSync(join(bin, recordName), `${JSON.stringify({ ...tools(), images }, null, 2)}\n`);
   for (const name of Object.keys(images)) console.log(`${name}: ${statSync(join(bin, name)).size} bytes`);
 }
 
 /** 0: the committed images are what the sources give. 1: they are not. Another compiler cannot tell, and says so. */
-function check() {
-  const recorded = JSON.parse(readFileSync(record, 'utf8'));
+function check(folder) {
+  const recorded = JSON.parse(readFileSync(join(folder, recordName), 'utf8'));
   const target = mkdtempSync(join(tmpdir(), 'nvmx-guests-bin-'));
   try {
     const committed = Object.fromEntries(
-      Object.keys(recorded.images).map((name) => [name, sha256(readFileSync(join(bin, name)))]),
+      Object.keys(recorded.images).map((name) => [name, sha256(readFileSync(join(folder, name)))]),
     );
-    const problems = differences(recorded.images, committed, 'bin/BUILD.json and the file in bin/');
+    const problems = differences(recorded.images, committed, 'the record and the image');
     const { compiler, linker } = tools();
     const built = buildInto(target);
     if (compiler === recorded.compiler && linker === recorded.linker) {
-      problems.push(...differences(committed, built, 'the file in bin/ and what the sources give'));
+      problems.push(...differences(committed, built, 'the image and what the sources give'));
     } else {
       console.log(`built with ${compiler}, ${linker}; recorded are ${recorded.compiler}, ${recorded.linker}:`);
       console.log('the sources build; the bytes are not compared');
@@ -145,9 +145,8 @@ function differences(one, other, what) {
 const [mode, argument] = process.argv.slice(2);
 try {
   if (mode === undefined) build();
-  else if (mode === '--check') process.exitCode = check();
-  else if (mode === '--headers') writeHeaders(room, argument);
-  else throw new Error(`unknown argument ${mode}; known are --check and --headers`);
+  else if (mode === '--check') process.exitCode = check(argument ?? bin);
+  else throw new Error(`unknown argument ${mode}; known is --check`);
 } catch (error) {
   console.error(`guests: ${error.message}`);
   process.exitCode = 2;

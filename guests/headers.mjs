@@ -1,62 +1,65 @@
-// Writes include/vmx-tables.h from the reference tables. The header is committed, because the tables are not part of
-// the repository; a test compares it with @nvmx/vmx-fields.
+// Writes vmx-tables.h, which C and assembly include, from the tables of @nvmx/vmx-fields: a field or a bit has its number
+// in one place only.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-const header = `/* Written by \`node build.mjs --headers\` from the reference tables: do not edit. */
-#pragma once
-`;
+const tables = fileURLToPath(new URL('../packages/vmx-fields/tables/', import.meta.url));
 
-/** @param {string} room guests/ @param {string} [tables] the folder of the *.tsv files */
-export function writeHeaders(room, tables = join(room, '../../shared/reference/tables')) {
-  const rows = (name) => parse(readFileSync(join(tables, `${name}.tsv`), 'utf8'));
-  const text = [header, fields(rows), controls(rows), reasons(rows), errors(rows), pages(rows)].join('\n');
-  writeFileSync(join(room, 'include/vmx-tables.h'), text);
+/** @param {string} folder where the header goes; the build directory, never the sources */
+export function writeHeader(folder) {
+  const parts = [fields(), controls(), msrs(), reasons(), errors(), pages()];
+  writeFileSync(join(folder, 'vmx-tables.h'), `#pragma once\n\n${parts.join('\n')}`);
 }
 
-function parse(text) {
-  const [head, ...lines] = text
+function rows(name) {
+  const lines = readFileSync(join(tables, `${name}.tsv`), 'utf8')
     .trimEnd()
-    .split('\n')
-    .map((line) => line.split('\t'));
-  return lines.map((cells) => Object.fromEntries(head.map((name, column) => [name, cells[column]])));
+    .split('\n');
+  const [head, ...body] = lines.map((line) => line.split('\t'));
+  return body.map((cells) => Object.fromEntries(head.map((column, index) => [column, cells[index]])));
 }
 
 const define = (name, value) => `#define ${name} ${value}\n`;
 
-function fields(rows) {
+function fields() {
   const body = rows('vmcs_encodings')
     .filter(({ name }) => !name.endsWith('_HIGH'))
     .map(({ name, encoding }) => define(`VMCS_${name}`, encoding));
   return `/* VMCS field encodings. */\n${body.join('')}`;
 }
 
-function controls(rows) {
+function controls() {
   const body = rows('vmx_control_bits')
     .filter(({ bit }) => bit !== '-')
     .map(({ name, mask }) => define(name, mask));
   return `/* Control bits. */\n${body.join('')}`;
 }
 
-/** C and assembly read the numbers; C also the names, through a list that applies a macro to each row. */
+function msrs() {
+  const body = rows('msrs').map(({ name, msr }) => define(`MSR_${name}`, msr));
+  return `/* MSR numbers. */\n${body.join('')}`;
+}
+
+/** The numbers for C and assembly; for C also a list that applies a macro to each number and its name. */
 function numbered(title, listName, list) {
   const defines = list.map(({ name, number }) => define(name, number)).join('');
   const items = list.map(({ number, label }) => `  X(${number}, "${label}")`).join(' \\\n');
   return `/* ${title}. */\n${defines}#define ${listName}(X) \\\n${items}\n`;
 }
 
-function reasons(rows) {
+function reasons() {
   const list = rows('vmx_exit_reasons').filter(({ number }) => /^\d+$/.test(number));
   const named = list.map(({ number, name, trace_symbol }) => ({ number, name, label: trace_symbol }));
   return numbered('Exit reasons', 'EXIT_REASON_LIST', named) + define('EXIT_REASON_FAILED_VMENTRY', '0x80000000');
 }
 
-function errors(rows) {
+function errors() {
   const list = rows('vm_instruction_errors').map(({ number, name }) => ({ number, name, label: name }));
   return numbered('VM-instruction errors', 'VM_INSTRUCTION_ERROR_LIST', list);
 }
 
-function pages(rows) {
+function pages() {
   const apic = rows('virtual_apic_page').map(({ name, offset }) => define(`APIC_${name}`, offset));
   const bitmap = rows('msr_bitmap')
     .filter(({ byte_offset }) => byte_offset !== '-')

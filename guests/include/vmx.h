@@ -13,6 +13,8 @@
 #define EPT_CAP_INVEPT (1ul << 20)
 #define EPT_CAP_ADVANCED_EXIT_INFO (1ul << 22)
 #define EPT_CAP_INVEPT_SINGLE (1ul << 25)
+#define VPID_CAP_INVVPID (1ul << 32)
+#define VPID_CAP_INVVPID_SINGLE (1ul << 41)
 
 /** The five control fields of a VMCS. */
 struct vmx_controls {
@@ -60,6 +62,9 @@ const char *exit_reason_name(u32 reason);
 
 /** Forgets what was cached from the tables of one EPT pointer. Nothing to do where INVEPT is not offered. */
 void vmx_invept(u64 ept_pointer);
+
+/** Forgets what was cached under one VPID. Nothing to do where INVVPID is not offered. */
+void vmx_invvpid(u16 vpid);
 
 /** Enters L2 by VMLAUNCH or VMRESUME and comes back at the next exit. 0, or 1 for VMfailInvalid, 2 for VMfailValid. */
 u32 vmx_run(struct l2_registers *registers, bool launched);

@@ -26,8 +26,8 @@ static void write_host_segments(void) {
   vmx_write(VMCS_HOST_FS_SELECTOR, SELECTOR_DATA);
   vmx_write(VMCS_HOST_GS_SELECTOR, SELECTOR_DATA);
   vmx_write(VMCS_HOST_TR_SELECTOR, SELECTOR_TSS);
-  vmx_write(VMCS_HOST_FS_BASE, read_msr(MSR_FS_BASE));
-  vmx_write(VMCS_HOST_GS_BASE, read_msr(MSR_GS_BASE));
+  vmx_write(VMCS_HOST_FS_BASE, read_msr(MSR_IA32_FS_BASE));
+  vmx_write(VMCS_HOST_GS_BASE, read_msr(MSR_IA32_GS_BASE));
   vmx_write(VMCS_HOST_TR_BASE, cpu_tss_base());
   vmx_write(VMCS_HOST_GDTR_BASE, read_gdtr().base);
   vmx_write(VMCS_HOST_IDTR_BASE, read_idtr().base);

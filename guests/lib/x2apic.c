@@ -5,10 +5,6 @@
 #define CPUID_1_ECX_X2APIC (1u << 21)
 #define APIC_BASE_ENABLE (1ul << 11)
 #define APIC_BASE_X2APIC (1ul << 10)
-#define MSR_X2APIC_ID 0x802
-#define MSR_X2APIC_EOI 0x80b
-#define MSR_X2APIC_SPURIOUS 0x80f
-#define MSR_X2APIC_SELF_IPI 0x83f
 #define SPURIOUS_ENABLE 0x100
 #define SPURIOUS_VECTOR 0xff
 
@@ -19,18 +15,18 @@ bool x2apic_enable(void) {
   u64 base = read_msr(MSR_IA32_APIC_BASE) | APIC_BASE_ENABLE;
   write_msr(MSR_IA32_APIC_BASE, base);
   write_msr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
-  write_msr(MSR_X2APIC_SPURIOUS, SPURIOUS_ENABLE | SPURIOUS_VECTOR);
+  write_msr(MSR_IA32_X2APIC_SIVR, SPURIOUS_ENABLE | SPURIOUS_VECTOR);
   return true;
 }
 
 u32 x2apic_id(void) {
-  return (u32)read_msr(MSR_X2APIC_ID);
+  return (u32)read_msr(MSR_IA32_X2APIC_APICID);
 }
 
 void x2apic_self_ipi(u8 vector) {
-  write_msr(MSR_X2APIC_SELF_IPI, vector);
+  write_msr(MSR_IA32_X2APIC_SELF_IPI, vector);
 }
 
 void x2apic_end_of_interrupt(void) {
-  write_msr(MSR_X2APIC_EOI, 0);
+  write_msr(MSR_IA32_X2APIC_EOI, 0);
 }

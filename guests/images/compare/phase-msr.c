@@ -16,9 +16,9 @@ static const struct {
   u32 msr;
   u64 value;
 } passed[] = {
-    {MSR_FS_BASE, FS_BASE_VALUE},
-    {MSR_GS_BASE, GS_BASE_VALUE},
-    {MSR_KERNEL_GS_BASE, KERNEL_GS_BASE_VALUE},
+    {MSR_IA32_FS_BASE, FS_BASE_VALUE},
+    {MSR_IA32_GS_BASE, GS_BASE_VALUE},
+    {MSR_IA32_KERNEL_GS_BASE, KERNEL_GS_BASE_VALUE},
     {MSR_IA32_SYSENTER_ESP, SYSENTER_ESP_VALUE},
 };
 
@@ -30,9 +30,9 @@ static void l2_msr(void) {
   for (u32 i = 0; i < COUNT_OF(passed); i++)
     right += read_msr(passed[i].msr) == passed[i].value;
   hypercall(right);
-  hypercall(read_msr(MSR_KERNEL_GS_BASE));
-  write_msr(MSR_KERNEL_GS_BASE, FS_BASE_VALUE);
-  hypercall(read_msr(MSR_KERNEL_GS_BASE));
+  hypercall(read_msr(MSR_IA32_KERNEL_GS_BASE));
+  write_msr(MSR_IA32_KERNEL_GS_BASE, FS_BASE_VALUE);
+  hypercall(read_msr(MSR_IA32_KERNEL_GS_BASE));
   write_msr(MSR_IA32_SYSENTER_EIP, SYSENTER_EIP_VALUE);
   hypercall(read_msr(MSR_IA32_SYSENTER_EIP));
   hypercall(read_msr(MSR_ELSEWHERE));
@@ -65,16 +65,16 @@ static bool accesses_pass(void) {
   check_equal(vmx_read(VMCS_GUEST_FS_BASE), FS_BASE_VALUE, "c3: FS base is in the VMCS");
   check_equal(vmx_read(VMCS_GUEST_GS_BASE), GS_BASE_VALUE, "c4: GS base is in the VMCS");
   check_equal(vmx_read(VMCS_GUEST_SYSENTER_ESP), SYSENTER_ESP_VALUE, "c5: SYSENTER_ESP is in the VMCS");
-  check_equal(read_msr(MSR_KERNEL_GS_BASE), KERNEL_GS_BASE_VALUE, "c6: KERNEL_GS_BASE is the MSR that L1 has, too");
-  check_equal(read_msr(MSR_FS_BASE), 0, "c7: L1 has its own FS base again");
+  check_equal(read_msr(MSR_IA32_KERNEL_GS_BASE), KERNEL_GS_BASE_VALUE, "c6: KERNEL_GS_BASE is the MSR that L1 has, too");
+  check_equal(read_msr(MSR_IA32_FS_BASE), 0, "c7: L1 has its own FS base again");
   return true;
 }
 
 static bool interception_follows_bitmap(void) {
-  msr_bitmap_set(bitmap(), MSR_KERNEL_GS_BASE, true, false);
-  if (!expect_read(MSR_KERNEL_GS_BASE, "c8: a read that the bitmap now intercepts exits (31)"))
+  msr_bitmap_set(bitmap(), MSR_IA32_KERNEL_GS_BASE, true, false);
+  if (!expect_read(MSR_IA32_KERNEL_GS_BASE, "c8: a read that the bitmap now intercepts exits (31)"))
     return false;
-  msr_bitmap_set(bitmap(), MSR_KERNEL_GS_BASE, false, false);
+  msr_bitmap_set(bitmap(), MSR_IA32_KERNEL_GS_BASE, false, false);
   if (!expect_hypercall("c9: and does not when the bitmap passes it again; writes have always passed"))
     return false;
   check_equal(l2.rax, FS_BASE_VALUE, "c10: the write has been done");
@@ -98,5 +98,5 @@ void phase_msr(void) {
   l2_begin(PROFILE_FULL, l2_msr);
   if (accesses_pass() && interception_follows_bitmap())
     rest_exits();
-  write_msr(MSR_KERNEL_GS_BASE, 0);
+  write_msr(MSR_IA32_KERNEL_GS_BASE, 0);
 }

@@ -27,8 +27,8 @@ static void priority_step(u64 i) {
 static void msr_step(u64 i) {
   u64 value = 0x7f0000000000 + i * 16;
   storm_l2.fs_base = value;
-  write_msr(MSR_FS_BASE, value);
-  if (read_msr(MSR_FS_BASE) != value)
+  write_msr(MSR_IA32_FS_BASE, value);
+  if (read_msr(MSR_IA32_FS_BASE) != value)
     storm_l2.msr_mismatches++;
 }
 
@@ -53,7 +53,7 @@ void l2_storm(void) {
     window_step(i);
     /* L1 knows that each stretch has one of each, and whether it must exit. */
     if (i % STORM_STRETCH == 3)
-      read_msr(MSR_KERNEL_GS_BASE);
+      read_msr(MSR_IA32_KERNEL_GS_BASE);
     if (i % STORM_STRETCH == 5)
       apic_read(APIC_TMCCT);
     if (i % LONG_EVERY == LONG_EVERY - 1)

@@ -103,7 +103,7 @@ static void look_at_exits(bool complete) {
     counters[MSRS_NOT_EXITED]++;
   stretch.access_exited = stretch.msr_exited = false;
   stretch.msr_intercepted = !stretch.msr_intercepted;
-  msr_bitmap_set(bitmap(), MSR_KERNEL_GS_BASE, stretch.msr_intercepted, false);
+  msr_bitmap_set(bitmap(), MSR_IA32_KERNEL_GS_BASE, stretch.msr_intercepted, false);
 }
 
 static void look_at_interrupt(void) {
@@ -155,9 +155,9 @@ static bool on_apic_access(void) {
 }
 
 static bool on_msr_read(void) {
-  if (l2.rcx == MSR_KERNEL_GS_BASE)
+  if (l2.rcx == MSR_IA32_KERNEL_GS_BASE)
     stretch.msr_exited = true;
-  if (l2.rcx != MSR_KERNEL_GS_BASE || !stretch.msr_intercepted)
+  if (l2.rcx != MSR_IA32_KERNEL_GS_BASE || !stretch.msr_intercepted)
     counters[MSRS_EXITED]++;
   l2.rax = (u32)storm_l2.fs_base;
   l2.rdx = storm_l2.fs_base >> 32;
@@ -225,7 +225,7 @@ static void begin(u64 iterations, u64 delay_loops) {
   memset(&stretch, 0, sizeof stretch);
   memset(counters, 0, sizeof counters);
   l2_begin(PROFILE_FULL, l2_storm);
-  msr_bitmap_set(bitmap(), MSR_FS_BASE, false, false);
+  msr_bitmap_set(bitmap(), MSR_IA32_FS_BASE, false, false);
   stretch.msr_intercepted = true;
   memset(world_page(PAGE_WINDOW), 0, WINDOW_PAGES * PAGE_SIZE);
   for (u32 page = 0; page < WINDOW_PAGES; page++)

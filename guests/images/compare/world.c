@@ -146,6 +146,13 @@ void world_create(u64 pages_address) {
   vmx_load(vmcs);
 }
 
+/* An entry that loads another CR3 keeps what is cached under a VPID. */
+static void page_tables_set(u64 root) {
+  vmx_write(VMCS_GUEST_CR3, root);
+  if (offered.proc2 & SECONDARY_EXEC_ENABLE_VPID)
+    vmx_invvpid(L2_VPID);
+}
+
 static const char *yes_no(bool value) {
   return value ? "yes" : "no";
 }
@@ -191,10 +198,11 @@ void l2_begin(enum profile profile, void (*entry)(void)) {
   write_addresses();
   write_neutral_fields();
   vmx_write_l2_state(&controls, &start);
+  page_tables_set(start.cr3);
 }
 
 void l2_share_page_tables(void) {
-  vmx_write(VMCS_GUEST_CR3, read_cr3());
+  page_tables_set(read_cr3());
 }
 
 void l2_run(void) {
