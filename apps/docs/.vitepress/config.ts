@@ -6,7 +6,8 @@ const packages = [...housePackages()].reverse();
 /** No network, no fonts from elsewhere, no clock: the site is the same bytes for the same sources. */
 export default defineConfig({
   title: 'nvmx',
-  description: 'L0 in TypeScript: a nested-VMX hypervisor core that runs real L1 hypervisors and checks their page handling.',
+  description:
+    'L0 in TypeScript: a nested-VMX hypervisor core that runs real L1 hypervisors and checks their page handling.',
   lang: 'en-US',
   head: [
     ['link', { rel: 'icon', type: 'image/svg+xml', href: '/logo.svg' }],

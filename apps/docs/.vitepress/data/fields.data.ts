@@ -1,6 +1,7 @@
 import { type FieldRow, fieldRows } from '@nvmx/vmx-fields';
 
 declare const data: readonly FieldRow[];
+
 export { data };
 
 export default {

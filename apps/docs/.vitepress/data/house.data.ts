@@ -1,6 +1,7 @@
 import { type HousePackage, housePackages } from './repository.ts';
 
 declare const data: readonly HousePackage[];
+
 export { data };
 
 export default {
