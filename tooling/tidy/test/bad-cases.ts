@@ -10,6 +10,8 @@ export interface BadCase {
 
 const sync = 'packages/sync';
 const mmu = 'packages/mmu-events';
+/** In parts, so that this file keeps the rule itself. */
+const spdx = ['SPDX', 'License', 'Identifier'].join('-');
 const table = (lines: number): string => `export const rows = [\n${'  1,\n'.repeat(lines)}];\n`;
 
 export const importCases: readonly BadCase[] = [
@@ -421,7 +423,7 @@ export const wordCases: readonly BadCase[] = [
     rule: 'no-gpl',
     case: 'an SPDX line, a license text, a kernel macro; a plain mention is none',
     files: {
-      'guests/a.c': `// SPDX-License-Identifier: ${'GPL'}-2.0\n`,
+      'guests/a.c': `// ${spdx}: GPL-2.0\n`,
       'guests/b.c': `/* the GNU General ${'Public'} License */\n`,
       'guests/c.c': `EXPORT_SYMBOL_${'GPL'}(kvm_x)\n`,
       'docs/a.md': 'KVM is GPL: facts only.\n',

@@ -1,5 +1,5 @@
 import ts from 'typescript';
-import { fileInRoom, libraries, type Room } from '../house.ts';
+import { fileInRoom, type House, libraries, type Room } from '../house.ts';
 import type { Rule } from '../rule.ts';
 import { tree } from '../syntax.ts';
 
@@ -52,11 +52,16 @@ const sectionsInOrder: Rule = {
   },
 };
 
+/** The libraries that have a README: the rule on its sections reports those that have none. */
+function described(house: House): readonly Room[] {
+  return libraries(house).filter((room) => fileInRoom(room, 'README.md') !== undefined);
+}
+
 const usageIsCode: Rule = {
   name: 'readme-usage',
   statement: 'Usage shows a ts block that imports the package by its name',
   *check(house) {
-    for (const room of libraries(house)) {
+    for (const room of described(house)) {
       const usage = readme(fileInRoom(room, 'README.md')?.text ?? '').bodies.get('Usage') ?? '';
       const code = /```ts\b[^\n]*\n([\s\S]*?)```/.exec(usage)?.[1] ?? '';
       if (!code.includes(`'${room.manifest.name}`)) {
@@ -70,7 +75,7 @@ const apiIsComplete: Rule = {
   name: 'readme-api',
   statement: 'API names every value that the package exports',
   *check(house) {
-    for (const room of libraries(house)) {
+    for (const room of described(house)) {
       const api = readme(fileInRoom(room, 'README.md')?.text ?? '').bodies.get('API') ?? '';
       for (const name of exportedValues(room)) {
         if (!new RegExp(`(?<![\\w$])${name}(?![\\w$])`).test(api)) {

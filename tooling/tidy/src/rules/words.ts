@@ -42,7 +42,7 @@ const sdmByName = commentRule(
 const noPronouns = commentRule(
   'no-pronouns',
   'comments speak of the code, not of its authors or readers',
-  /(?<![-\w'"`.])(?:we|our|ours|us|you|your|let's|we're|we'll|I|I'm|my)(?![-\w'"`./)])/i,
+  /(?<![-\w'"`.])(?:[Ww]e|[Oo]urs?|[Uu]s|[Yy]ou|[Yy]our|[Ll]et's|[Ww]e're|[Ww]e'll|I|I'm|[Mm]y)(?![-\w'"`./)])/,
 );
 
 const verbStems =
