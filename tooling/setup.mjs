@@ -79,12 +79,13 @@ function step(name, command, args) {
   });
 }
 
-/** turbo looks for pnpm on the PATH. `npm run --silent` must not silence the errors of npx and pnpm. */
+/** turbo looks for pnpm on the PATH. Running needs no declaration files. `npm run --silent` must not silence the errors of npx and pnpm. */
 function environment() {
   return {
     ...process.env,
     PATH: `${binaries}${delimiter}${process.env.PATH}`,
     npm_config_loglevel: 'error',
+    NVMX_TYPES: '0',
     TURBO_TELEMETRY_DISABLED: '1',
     TURBO_NO_UPDATE_NOTIFIER: '1',
   };
