@@ -1,4 +1,5 @@
 import { cr4, field, type Vmcs } from '@nvmx/vmx-fields';
+import { hypervCpuid } from './hyperv.ts';
 import { PHYSICAL_ADDRESS_BITS } from './physical-address.ts';
 
 /** The four registers that CPUID returns. */
@@ -54,7 +55,7 @@ export function cpuid(o: { readonly leaf: number; readonly apicId: number; reado
     case 0x8000_0008:
       return { ...NOTHING, eax: PHYSICAL_ADDRESS_BITS | (LINEAR_ADDRESS_BITS << 8) };
     default:
-      return NOTHING;
+      return hypervCpuid(o.leaf) ?? NOTHING;
   }
 }
 

@@ -110,13 +110,14 @@ export class Msrs {
     if (isApicMsr(index)) return this.#vcpu.apic.readMsr(index);
     const capability = capabilityMsrs.get(index);
     if (capability !== undefined) return pairToBig(capability.low, capability.high);
-    return rows.get(index)?.read(this.#vcpu);
+    return rows.get(index)?.read(this.#vcpu) ?? this.#vcpu.hyperv.readMsr(index);
   }
 
   /** False: WRMSR raises #GP(0). */
   write(index: number, value: bigint): boolean {
     if (isApicMsr(index)) return this.#vcpu.apic.writeMsr(index, value);
-    return rows.get(index)?.write(this.#vcpu, value) ?? false;
+    const row = rows.get(index);
+    return row === undefined ? this.#vcpu.hyperv.writeMsr(index, value) : row.write(this.#vcpu, value);
   }
 }
 

@@ -2,6 +2,7 @@ import { drive, type Op } from '@nvmx/sync';
 import {
   activityState,
   EXIT_FAILED_VMENTRY,
+  exceptionVector,
   exitReason,
   field,
   interruptibility,
@@ -13,10 +14,11 @@ import {
 } from '@nvmx/vmx-fields';
 import { clearControl, hasPin, hasProc, hasSecondary, setControl } from './controls.ts';
 import { controlChecks, type EntryCheck, firstFailure, guestStateChecks, hostStateChecks } from './entry-checks.ts';
-import { isValidEvent } from './event-info.ts';
+import { exceptionEvent, isValidEvent } from './event-info.ts';
 import { skipInstruction } from './guest-registers.ts';
 import { vmFail, vmFailInvalid } from './instructions/outcome.ts';
 import { mayExecuteVmx } from './instructions/permission.ts';
+import { releaseVmcs12 } from './instructions/region.ts';
 import { entryLoadList, loadMsrList } from './msr-lists.ts';
 import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
 import { dirtyGroup } from './nested-state.ts';
@@ -27,6 +29,7 @@ import { prepareVmcs02, VPID02 } from './vmcs02.ts';
 export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void {
   if (!mayExecuteVmx(vcpu)) return;
   const { nested, vmcs01 } = vcpu;
+  if (!loadEnlightenedVmcs(vcpu, o)) return;
   if (!nested.hasCurrentVmcs) {
     vmFailInvalid(vcpu);
     return;
@@ -35,7 +38,7 @@ export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void
     vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
     return;
   }
-  if (nested.launched === o.launch) {
+  if (!nested.evmcs.isActive && nested.launched === o.launch) {
     const { VMXERR_VMLAUNCH_NONCLEAR_VMCS, VMXERR_VMRESUME_NONLAUNCHED_VMCS } = vmInstructionError;
     vmFail(vcpu, o.launch ? VMXERR_VMLAUNCH_NONCLEAR_VMCS : VMXERR_VMRESUME_NONLAUNCHED_VMCS);
     return;
@@ -49,6 +52,34 @@ export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void
     return;
   }
   enterGuestMode(vcpu);
+}
+
+/**
+ * Takes vmcs12 from the enlightened VMCS that L1 named in its VP assist page, if it did
+ * (nested_vmx_handle_enlightened_vmptrld()). False: L1 got an exception or a failure.
+ */
+function loadEnlightenedVmcs(vcpu: Vcpu, o: { readonly launch: boolean }): boolean {
+  const { nested } = vcpu;
+  const address = vcpu.hyperv.currentNestedVmcs();
+  nested.msrBitmapIsClean = false;
+  if (address === undefined) {
+    drive(nested.evmcs.release());
+    return true;
+  }
+  releaseVmcs12(vcpu);
+  const outcome = drive(nested.evmcs.load({ address, launch: o.launch, vmcs12: nested.vmcs12 }));
+  nested.dirty = dirtyGroup.all;
+  switch (outcome.kind) {
+    case 'loaded':
+      nested.msrBitmapIsClean = outcome.msrBitmapIsClean;
+      return true;
+    case 'unreachable':
+      vcpu.queueEvent(exceptionEvent(exceptionVector.UD));
+      return false;
+    case 'wrong-revision':
+      vmFailInvalid(vcpu);
+      return false;
+  }
 }
 
 /** A group of rules is due only when one of its fields was written since it last held. */
@@ -114,7 +145,8 @@ export function loadNestedPages(vcpu: Vcpu): boolean {
 /** Without a readable bitmap of L1 every MSR access of L2 exits, and L0 decides byte by byte. */
 function* prepareMsrBitmap(vcpu: Vcpu): Op<void> {
   const { nested, vmcs02 } = vcpu;
-  const merged = hasProc(nested.vmcs12, procBased.CPU_BASED_USE_MSR_BITMAPS) && (yield* mergeMsrBitmap(vcpu));
+  const wanted = hasProc(nested.vmcs12, procBased.CPU_BASED_USE_MSR_BITMAPS);
+  const merged = wanted && (nested.msrBitmapIsClean || (yield* mergeMsrBitmap(vcpu)));
   const change = merged ? setControl : clearControl;
   change(vmcs02, field.CPU_BASED_VM_EXEC_CONTROL, procBased.CPU_BASED_USE_MSR_BITMAPS);
 }

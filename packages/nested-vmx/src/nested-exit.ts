@@ -62,6 +62,7 @@ export function nestedVmexit(vcpu: Vcpu, exit: ReflectedExit): void {
   nested.runPending = false;
   vcpu.vmcs = vcpu.vmcs01;
   vcpu.statistics.nestedExits++;
+  nested.evmcs.requestSync();
   if (stored) loadVmcs12HostState(vcpu);
   else vmxAbort(vcpu, abortCode.SAVE_GUEST_MSR);
 }
@@ -95,6 +96,7 @@ export function recordFailedEntry(vcpu: Vcpu, o: { readonly reason: number; read
   const { vmcs12 } = vcpu.nested;
   vmcs12.write64(field.VM_EXIT_REASON, o.reason, 0);
   vmcs12.write64(field.EXIT_QUALIFICATION, o.qualification, 0);
+  vcpu.nested.evmcs.requestSync();
 }
 
 /** L1 goes on at its HOST_RIP with its host state (load_vmcs12_host_state()). */

@@ -1,4 +1,5 @@
 import { Vmcs } from '@nvmx/vmx-fields';
+import type { EnlightenedVmcs } from './enlightened-vmcs.ts';
 import type { MsrBitmap } from './msr-bitmap.ts';
 import type { NestedPages } from './nested-pages.ts';
 import { NO_PHYSICAL_ADDRESS } from './physical-address.ts';
@@ -28,13 +29,18 @@ export class NestedState {
   lastVpid = 0;
   readonly pages: NestedPages;
   readonly msrBitmap: MsrBitmap;
+  readonly evmcs: EnlightenedVmcs;
+  /** L1's bitmap is what it was at the last merge: an enlightened VMCS said so. */
+  msrBitmapIsClean = false;
 
-  constructor(o: { readonly pages: NestedPages; readonly msrBitmap: MsrBitmap }) {
+  constructor(o: { readonly pages: NestedPages; readonly msrBitmap: MsrBitmap; readonly evmcs: EnlightenedVmcs }) {
     this.pages = o.pages;
     this.msrBitmap = o.msrBitmap;
+    this.evmcs = o.evmcs;
   }
 
+  /** There is a VMCS, ordinary or enlightened, that can hold a VM-instruction error. */
   get hasCurrentVmcs(): boolean {
-    return this.currentVmptr !== NO_PHYSICAL_ADDRESS;
+    return this.currentVmptr !== NO_PHYSICAL_ADDRESS || this.evmcs.isActive;
   }
 }

@@ -25,6 +25,7 @@ export function resetVcpu(vcpu: Vcpu, state: ResetState): void {
   vcpu.nested.guestMode = false;
   vcpu.nested.runPending = false;
   vcpu.events.take();
+  vcpu.hyperv.reset();
   vcpu.vmcs01.clear();
   programControls(vcpu);
   programGuestState(vcpu, state);

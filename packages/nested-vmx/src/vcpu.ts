@@ -4,10 +4,12 @@ import { drive } from '@nvmx/sync';
 import { EXIT_FAILED_VMENTRY, exitReason, field, Vmcs } from '@nvmx/vmx-fields';
 import { Processor, type ProcessorObserver } from '@nvmx/x86';
 import type { IoBus, LocalApic } from './devices.ts';
+import { EnlightenedVmcs } from './enlightened-vmcs.ts';
 import { Ept12 } from './ept12.ts';
 import type { InjectedEvent } from './event-info.ts';
 import { completeVectoring, deliverEvents, EventQueue, programInjection } from './events.ts';
 import { handleExit } from './exit-handlers.ts';
+import { HypervInterface } from './hyperv.ts';
 import { l1WantsExit } from './l1-intercepts.ts';
 import { L1Linear, type LinearOutcome } from './l1-linear.ts';
 import { L1Memory } from './l1-memory.ts';
@@ -70,6 +72,7 @@ export class Vcpu implements ProcessorObserver {
   readonly io: IoBus;
   readonly apic: LocalApic;
   readonly msrs: Msrs;
+  readonly hyperv: HypervInterface;
   readonly nested: NestedState;
   readonly msrBitmap01: MsrBitmap;
   readonly events = new EventQueue();
@@ -98,11 +101,13 @@ export class Vcpu implements ProcessorObserver {
     this.linear = new L1Linear(this.memory);
     this.ept12 = new Ept12({ memory: this.memory, mmu: this.mmu });
     this.msrs = new Msrs(this);
+    this.hyperv = new HypervInterface(this);
     this.msrBitmap01 = new MsrBitmap(hostMemory);
     this.msrBitmap01.openPassthrough();
     this.nested = new NestedState({
       pages: new NestedPages(o.backend, o.id),
       msrBitmap: new MsrBitmap(hostMemory),
+      evmcs: new EnlightenedVmcs(o.backend, o.id),
     });
     this.trace = new VcpuTrace(this, o.trace);
   }
@@ -125,6 +130,7 @@ export class Vcpu implements ProcessorObserver {
       if (this.halted) return { kind: 'halted' };
       if (entries === entriesMax) return { kind: 'budget' };
       if (!this.#pagesAreCurrent()) continue;
+      if (!this.#l1SeesItsExit()) continue;
       this.#enter(mayEnter ? tick : 0);
       entries++;
     }
@@ -170,6 +176,7 @@ export class Vcpu implements ProcessorObserver {
   /** Gives up every page, frame and table of this vCPU. It may not run afterwards. */
   destroy(): void {
     drive(this.nested.pages.deactivate());
+    drive(this.nested.evmcs.release());
     this.mmu.destroy();
     this.msrBitmap01.destroy();
     this.nested.msrBitmap.destroy();
@@ -183,6 +190,16 @@ export class Vcpu implements ProcessorObserver {
     if (!this.nested.guestMode || this.nested.pages.isCurrent()) return true;
     this.statistics.reprogrammed++;
     loadNestedPages(this);
+    return false;
+  }
+
+  /**
+   * L1 is about to run: an enlightened VMCS gets the exit. Unlike nested_sync_vmcs12_to_shadow(): here, where a refresh may
+   * sleep, and not with preemption off.
+   */
+  #l1SeesItsExit(): boolean {
+    if (this.nested.guestMode || drive(this.nested.evmcs.sync(this.nested.vmcs12))) return true;
+    this.die('L0 cannot reach the enlightened VMCS');
     return false;
   }
 

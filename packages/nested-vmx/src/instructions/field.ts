@@ -1,5 +1,6 @@
 import { type FieldAccess, type FieldRow, fieldByEncoding, vmInstructionError } from '@nvmx/vmx-fields';
 import { dirtyGroup } from '../nested-state.ts';
+import { NO_PHYSICAL_ADDRESS } from '../physical-address.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { littleEndian, VmxOperand } from './operand.ts';
 import { vmFail, vmFailInvalid, vmSucceed } from './outcome.ts';
@@ -34,10 +35,10 @@ export function handleVmread(vcpu: Vcpu): void {
   vmSucceed(vcpu);
 }
 
-/** VMWRITE. Exit information may be written too: IA32_VMX_MISC bit 29. */
+/** VMWRITE, which an enlightened VMCS does without. Exit information may be written too: IA32_VMX_MISC bit 29. */
 export function handleVmwrite(vcpu: Vcpu): void {
   if (!mayExecuteVmx(vcpu)) return;
-  if (!vcpu.nested.hasCurrentVmcs) {
+  if (vcpu.nested.currentVmptr === NO_PHYSICAL_ADDRESS) {
     vmFailInvalid(vcpu);
     return;
   }

@@ -65,6 +65,7 @@ export function handleVmxoff(vcpu: Vcpu): void {
 export function freeNested(vcpu: Vcpu): void {
   const { nested } = vcpu;
   releaseVmcs12(vcpu);
+  drive(nested.evmcs.release());
   drive(nested.pages.deactivate());
   nested.vmxOn = false;
   nested.vmxonPointer = NO_PHYSICAL_ADDRESS;

@@ -22,6 +22,7 @@ export function vmFail(vcpu: Vcpu, error: number): void {
     return;
   }
   vcpu.nested.vmcs12.write32(field.VM_INSTRUCTION_ERROR, error);
+  vcpu.nested.evmcs.requestSync();
   setArithmeticFlags(vcpu.vmcs, rflags.ZF);
   skipInstruction(vcpu.vmcs);
 }

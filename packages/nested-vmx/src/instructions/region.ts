@@ -22,7 +22,7 @@ export function revisionAt(vcpu: Vcpu, address: number): number {
 /** Writes the current vmcs12 back into L1's memory; no VMCS is current afterwards (nested_release_vmcs12()). */
 export function releaseVmcs12(vcpu: Vcpu): void {
   const { nested } = vcpu;
-  if (!nested.hasCurrentVmcs) return;
+  if (nested.currentVmptr === NO_PHYSICAL_ADDRESS) return;
   const region = new Uint8Array(VMCS12_BYTES);
   const header = { revision: VMCS12_REVISION, shadow: false, abort: 0, launchState: nested.launched ? 1 : 0 };
   encodeVmcs12(nested.vmcs12, header, region);
