@@ -1,7 +1,7 @@
 import { type FieldAccess, type FieldRow, fieldByEncoding, vmInstructionError } from '@nvmx/vmx-fields';
-import { dirtyGroup } from '../nested-state.ts';
-import { NO_PHYSICAL_ADDRESS } from '../physical-address.ts';
-import type { Vcpu } from '../vcpu.ts';
+import { NO_PHYSICAL_ADDRESS } from '../mmu/physical-address.ts';
+import { dirtyGroup } from '../nested/nested-state.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { littleEndian, VmxOperand } from './operand.ts';
 import { vmFail, vmFailInvalid, vmSucceed } from './outcome.ts';
 import { mayExecuteVmx } from './permission.ts';

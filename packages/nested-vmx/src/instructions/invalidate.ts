@@ -1,7 +1,7 @@
 import { invalidateType, isCanonicalPair, vmInstructionError } from '@nvmx/vmx-fields';
-import { PHYSICAL_ADDRESS_END } from '../physical-address.ts';
-import type { Vcpu } from '../vcpu.ts';
-import { VPID02 } from '../vmcs02.ts';
+import { PHYSICAL_ADDRESS_END } from '../mmu/physical-address.ts';
+import { VPID02 } from '../nested/vmcs02.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { VmxOperand } from './operand.ts';
 import { vmFail, vmSucceed } from './outcome.ts';
 import { mayExecuteVmx } from './permission.ts';

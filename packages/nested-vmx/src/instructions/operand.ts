@@ -1,8 +1,8 @@
 import { accessRights, exceptionVector, field, isCanonicalPair, type Vmcs } from '@nvmx/vmx-fields';
-import { exceptionEvent, type InjectedEvent } from '../event-info.ts';
-import { readRegister, writeRegister } from '../guest-registers.ts';
-import type { LinearOutcome } from '../l1-linear.ts';
-import type { Vcpu } from '../vcpu.ts';
+import type { LinearOutcome } from '../mmu/l1-linear.ts';
+import { exceptionEvent, type InjectedEvent } from '../vcpu/event-info.ts';
+import { readRegister, writeRegister } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 /** Fields of the VM-exit instruction information (SDM volume 3, "VM-Exit Instruction-Information Field"). */
 const SCALE = 0x3;

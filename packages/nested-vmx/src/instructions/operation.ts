@@ -1,10 +1,10 @@
 import { drive } from '@nvmx/sync';
 import { cr0, cr4, exceptionVector, featureControl, msr, VMCS12_REVISION, vmInstructionError } from '@nvmx/vmx-fields';
 import { fixedBits } from '../capabilities.ts';
-import { fits, guestControlRegister } from '../control-register-values.ts';
-import { NO_PHYSICAL_ADDRESS } from '../physical-address.ts';
-import type { Vcpu } from '../vcpu.ts';
-import { controlRegister0, controlRegister4 } from '../vmcs02.ts';
+import { fits, guestControlRegister } from '../exits/control-register-values.ts';
+import { NO_PHYSICAL_ADDRESS } from '../mmu/physical-address.ts';
+import { controlRegister0, controlRegister4 } from '../nested/vmcs02.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { VmxOperand } from './operand.ts';
 import { vmFail, vmFailInvalid, vmSucceed } from './outcome.ts';
 import { mayExecuteVmx, privilegeOf, raise } from './permission.ts';

@@ -1,6 +1,6 @@
 import { field, rflags, type Vmcs } from '@nvmx/vmx-fields';
-import { skipInstruction } from '../guest-registers.ts';
-import type { Vcpu } from '../vcpu.ts';
+import { skipInstruction } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 const ARITHMETIC_FLAGS = rflags.CF | rflags.PF | rflags.AF | rflags.ZF | rflags.SF | rflags.OF;
 

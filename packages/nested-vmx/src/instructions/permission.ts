@@ -1,6 +1,6 @@
 import { accessRights, exceptionVector, field, type Vmcs } from '@nvmx/vmx-fields';
-import { exceptionEvent } from '../event-info.ts';
-import type { Vcpu } from '../vcpu.ts';
+import { exceptionEvent } from '../vcpu/event-info.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 export const privilegeOf = (vmcs: Vmcs): number => (vmcs.read32(field.GUEST_SS_AR_BYTES) & accessRights.DPL) >>> 5;
 

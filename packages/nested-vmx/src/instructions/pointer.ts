@@ -1,6 +1,6 @@
 import { drive } from '@nvmx/sync';
 import { vmcs12Layout, vmInstructionError } from '@nvmx/vmx-fields';
-import type { Vcpu } from '../vcpu.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { littleEndian, VmxOperand } from './operand.ts';
 import { vmFail, vmSucceed } from './outcome.ts';
 import { mayExecuteVmx } from './permission.ts';

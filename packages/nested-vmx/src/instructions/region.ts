@@ -1,7 +1,7 @@
 import { decodeVmcs12, encodeVmcs12, VMCS12_BYTES, VMCS12_REVISION } from '@nvmx/vmx-fields';
-import { dirtyGroup } from '../nested-state.ts';
-import { isAligned, NO_PHYSICAL_ADDRESS, PHYSICAL_ADDRESS_END } from '../physical-address.ts';
-import type { Vcpu } from '../vcpu.ts';
+import { isAligned, NO_PHYSICAL_ADDRESS, PHYSICAL_ADDRESS_END } from '../mmu/physical-address.ts';
+import { dirtyGroup } from '../nested/nested-state.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 const PAGE_BYTES = 4096;
 

@@ -1,6 +1,6 @@
 import { RAX } from '@nvmx/x86';
-import { skipInstruction } from '../guest-registers.ts';
-import type { Vcpu } from '../vcpu.ts';
+import { skipInstruction } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 /** What KVM returns for a hypercall that it does not have. */
 const KVM_ENOSYS = -1000n;

@@ -12,17 +12,17 @@ import {
   vmEntryFailure,
   vmInstructionError,
 } from '@nvmx/vmx-fields';
-import { clearControl, hasPin, hasProc, hasSecondary, setControl } from './controls.ts';
+import { clearControl, hasPin, hasProc, hasSecondary, setControl } from '../controls.ts';
+import { vmFail, vmFailInvalid } from '../instructions/outcome.ts';
+import { mayExecuteVmx } from '../instructions/permission.ts';
+import { releaseVmcs12 } from '../instructions/region.ts';
+import { exceptionEvent, isValidEvent } from '../vcpu/event-info.ts';
+import { skipInstruction } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { controlChecks, type EntryCheck, firstFailure, guestStateChecks, hostStateChecks } from './entry-checks.ts';
-import { exceptionEvent, isValidEvent } from './event-info.ts';
-import { skipInstruction } from './guest-registers.ts';
-import { vmFail, vmFailInvalid } from './instructions/outcome.ts';
-import { mayExecuteVmx } from './instructions/permission.ts';
-import { releaseVmcs12 } from './instructions/region.ts';
 import { entryLoadList, loadMsrList } from './msr-lists.ts';
 import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
 import { dirtyGroup } from './nested-state.ts';
-import type { Vcpu } from './vcpu.ts';
 import { prepareVmcs02, VPID02 } from './vmcs02.ts';
 
 /** VMLAUNCH and VMRESUME of L1 (nested_vmx_run()). On success L2 is what the vCPU runs next. */

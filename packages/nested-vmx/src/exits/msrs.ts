@@ -1,7 +1,7 @@
 import { cr0, efer, featureControl, field, isCanonicalPair, msr, pairToBig, vmEntry } from '@nvmx/vmx-fields';
-import { capabilityMsrs } from './capabilities.ts';
-import { clearControl, setControl } from './controls.ts';
-import type { Vcpu } from './vcpu.ts';
+import { capabilityMsrs } from '../capabilities.ts';
+import { clearControl, setControl } from '../controls.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 const X2APIC_FIRST = 0x800;
 const X2APIC_LAST = 0x8ff;

@@ -1,8 +1,8 @@
 import type { TraceSink } from '@nvmx/guest-memory';
 import { exitReasonName, field, secondary, type Vmcs } from '@nvmx/vmx-fields';
-import { hasSecondary } from './controls.ts';
-import type { EntryCheck } from './entry-checks.ts';
-import type { ReflectedExit } from './nested-exit.ts';
+import { hasSecondary } from '../controls.ts';
+import type { EntryCheck } from '../nested/entry-checks.ts';
+import type { ReflectedExit } from '../nested/nested-exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** KVM's tracepoints of one vCPU. Without a sink each call costs one branch. */

@@ -10,7 +10,7 @@ import {
   msrBitmapMergeRows,
   type Vmcs,
 } from '@nvmx/vmx-fields';
-import { hasSecondary } from './controls.ts';
+import { hasSecondary } from '../controls.ts';
 
 const PAGE_WORDS = 1024;
 const ALL_ONES = 0xffff_ffff;

@@ -1,12 +1,12 @@
 import { cr0, cr4, crAccess, crAccessType, efer, exceptionVector, field, msr, vmEntry } from '@nvmx/vmx-fields';
-import { fixedBits } from './capabilities.ts';
+import { fixedBits } from '../capabilities.ts';
+import { clearControl, setControl } from '../controls.ts';
+import { PHYSICAL_ADDRESS_BITS } from '../mmu/physical-address.ts';
+import { type ControlRegisterFields, controlRegister0, controlRegister4 } from '../nested/vmcs02.ts';
+import { exceptionEvent } from '../vcpu/event-info.ts';
+import { readRegister, skipInstruction, writeRegister } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { fits, guestControlRegister } from './control-register-values.ts';
-import { clearControl, setControl } from './controls.ts';
-import { exceptionEvent } from './event-info.ts';
-import { readRegister, skipInstruction, writeRegister } from './guest-registers.ts';
-import { PHYSICAL_ADDRESS_BITS } from './physical-address.ts';
-import type { Vcpu } from './vcpu.ts';
-import { type ControlRegisterFields, controlRegister0, controlRegister4 } from './vmcs02.ts';
 
 const CR0_KNOWN = cr0.PE | cr0.MP | cr0.EM | cr0.TS | cr0.ET | cr0.NE | cr0.WP | cr0.AM | cr0.NW | cr0.CD | cr0.PG;
 const LMSW_BITS = cr0.PE | cr0.MP | cr0.EM | cr0.TS;

@@ -10,7 +10,10 @@ import {
   rflags,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { hasControl, hasPin, setControl } from './controls.ts';
+import { hasControl, hasPin, setControl } from '../controls.ts';
+import type { LinearOutcome } from '../mmu/l1-linear.ts';
+import { nestedVmexit } from '../nested/nested-exit.ts';
+import { completePostedInterrupts } from '../pages/posted-interrupts.ts';
 import {
   exceptionEvent,
   type InjectedEvent,
@@ -19,9 +22,6 @@ import {
   isValidEvent,
   vectorOf,
 } from './event-info.ts';
-import type { LinearOutcome } from './l1-linear.ts';
-import { nestedVmexit } from './nested-exit.ts';
-import { completePostedInterrupts } from './posted-interrupts.ts';
 import type { Vcpu } from './vcpu.ts';
 
 const BLOCKING = interruptibility.STI | interruptibility.MOV_SS;

@@ -1,7 +1,7 @@
 import { isAddress } from '@nvmx/guest-memory';
 import { msr, vpAssistPage } from '@nvmx/vmx-fields';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import type { CpuidResult } from './cpuid.ts';
-import type { Vcpu } from './vcpu.ts';
 
 const ENABLE = 1n;
 const PAGE_MASK = ~0xfffn;

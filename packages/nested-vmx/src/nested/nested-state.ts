@@ -1,8 +1,8 @@
 import { Vmcs } from '@nvmx/vmx-fields';
-import type { EnlightenedVmcs } from './enlightened-vmcs.ts';
+import { NO_PHYSICAL_ADDRESS } from '../mmu/physical-address.ts';
+import type { EnlightenedVmcs } from '../pages/enlightened-vmcs.ts';
+import type { NestedPages } from '../pages/nested-pages.ts';
 import type { MsrBitmap } from './msr-bitmap.ts';
-import type { NestedPages } from './nested-pages.ts';
-import { NO_PHYSICAL_ADDRESS } from './physical-address.ts';
 
 /** Groups of vmcs12 fields whose VM-entry checks are due again after a write. */
 export const dirtyGroup = { controls: 1, host: 2, guest: 4, all: 7 } as const;

@@ -1,5 +1,5 @@
 import type { Vmcs } from '@nvmx/vmx-fields';
-import { type ControlRegisterFields, readAsL2 } from './vmcs02.ts';
+import { type ControlRegisterFields, readAsL2 } from '../nested/vmcs02.ts';
 
 /** CR0 or CR4 as the guest of a VMCS reads it: bits that its host owns come from the read shadow. */
 export function guestControlRegister(vmcs: Vmcs, fields: ControlRegisterFields): number {

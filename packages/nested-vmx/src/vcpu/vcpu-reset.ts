@@ -1,8 +1,8 @@
 import { addressHigh, addressLow, efer, type FieldName, field, vmEntry } from '@nvmx/vmx-fields';
-import { setControl } from './controls.ts';
-import { freeNested } from './instructions/operation.ts';
+import { setControl } from '../controls.ts';
+import { freeNested } from '../instructions/operation.ts';
+import { controlRegister0, controlRegister4, l0Controls, VPID01 } from '../nested/vmcs02.ts';
 import type { Vcpu } from './vcpu.ts';
-import { controlRegister0, controlRegister4, l0Controls, VPID01 } from './vmcs02.ts';
 
 const ALL_ONES = 0xffff_ffff;
 const GPR_COUNT = 16;

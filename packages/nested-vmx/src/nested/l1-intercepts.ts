@@ -11,12 +11,12 @@ import {
   secondary,
 } from '@nvmx/vmx-fields';
 import { RCX } from '@nvmx/x86';
-import { decodeCrAccess, requestedCr0 } from './control-registers.ts';
-import { hasProc, hasSecondary } from './controls.ts';
-import { typeOf, vectorOf } from './event-info.ts';
-import { matchesPageFault } from './events.ts';
-import { readRegister } from './guest-registers.ts';
-import type { Vcpu } from './vcpu.ts';
+import { hasProc, hasSecondary } from '../controls.ts';
+import { decodeCrAccess, requestedCr0 } from '../exits/control-registers.ts';
+import { typeOf, vectorOf } from '../vcpu/event-info.ts';
+import { matchesPageFault } from '../vcpu/events.ts';
+import { readRegister } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { readAsL2 } from './vmcs02.ts';
 
 type Intercept = (vcpu: Vcpu) => boolean;

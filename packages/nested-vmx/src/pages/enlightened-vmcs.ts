@@ -13,7 +13,7 @@ import {
   VMCS12_REVISION,
   type Vmcs,
 } from '@nvmx/vmx-fields';
-import { NO_PHYSICAL_ADDRESS } from './physical-address.ts';
+import { NO_PHYSICAL_ADDRESS } from '../mmu/physical-address.ts';
 
 /** What came of L1's wish to enter L2 from an enlightened VMCS. */
 export type EnlightenedOutcome =

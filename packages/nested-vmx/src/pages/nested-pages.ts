@@ -2,7 +2,7 @@ import { type Gpa, gpa, pageOffset, pfnToHpa } from '@nvmx/guest-memory';
 import type { HeldPage, PageBackend, PageRole } from '@nvmx/mmu-events';
 import { type Op, point } from '@nvmx/sync';
 import { addressHigh, addressLow, field, pinBased, procBased, secondary, type Vmcs } from '@nvmx/vmx-fields';
-import { clearControl, hasPin, hasProc, hasSecondary, setControl } from './controls.ts';
+import { clearControl, hasPin, hasProc, hasSecondary, setControl } from '../controls.ts';
 
 const CR8_EXITING = procBased.CPU_BASED_CR8_LOAD_EXITING | procBased.CPU_BASED_CR8_STORE_EXITING;
 

@@ -11,9 +11,9 @@ import {
   vmEntry,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { controlCapabilities, fixedBits } from './capabilities.ts';
-import { hasSecondary } from './controls.ts';
-import { isValidEvent } from './event-info.ts';
+import { controlCapabilities, fixedBits } from '../capabilities.ts';
+import { hasSecondary } from '../controls.ts';
+import { isValidEvent } from '../vcpu/event-info.ts';
 import { copyRuns, runsOf } from './vmcs-runs.ts';
 
 /** Physical notification vector of L0 for posted interrupts of L2 (KVM: POSTED_INTR_NESTED_VECTOR). */

@@ -9,10 +9,10 @@ import {
   vmEntry,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { clearControl, hasControl, setControl } from './controls.ts';
-import type { InjectedEvent } from './event-info.ts';
+import { clearControl, hasControl, setControl } from '../controls.ts';
+import type { InjectedEvent } from '../vcpu/event-info.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { exitLoadList, exitStoreList, loadMsrList, storeMsrList } from './msr-lists.ts';
-import type { Vcpu } from './vcpu.ts';
 import { copyField, syncVmcs02ToVmcs12 } from './vmcs02.ts';
 
 const DR7_RESET = 0x400;

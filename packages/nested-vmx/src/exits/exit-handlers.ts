@@ -11,20 +11,20 @@ import {
   secondary,
 } from '@nvmx/vmx-fields';
 import { RAX, RBX, RCX, RDX } from '@nvmx/x86';
+import { clearControl, hasSecondary } from '../controls.ts';
+import { handleVmread, handleVmwrite } from '../instructions/field.ts';
+import { handleInvept, handleInvvpid } from '../instructions/invalidate.ts';
+import { handleVmxoff, handleVmxon } from '../instructions/operation.ts';
+import { handleVmclear, handleVmptrld, handleVmptrst } from '../instructions/pointer.ts';
+import { handleVmcall } from '../instructions/vmcall.ts';
+import { PHYSICAL_ADDRESS_END } from '../mmu/physical-address.ts';
+import { handleVmEntry } from '../nested/nested-entry.ts';
+import { nestedVmexit } from '../nested/nested-exit.ts';
+import { exceptionEvent, typeOf } from '../vcpu/event-info.ts';
+import { skipInstruction } from '../vcpu/guest-registers.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 import { handleCrAccess } from './control-registers.ts';
-import { clearControl, hasSecondary } from './controls.ts';
 import { cpuid } from './cpuid.ts';
-import { exceptionEvent, typeOf } from './event-info.ts';
-import { skipInstruction } from './guest-registers.ts';
-import { handleVmread, handleVmwrite } from './instructions/field.ts';
-import { handleInvept, handleInvvpid } from './instructions/invalidate.ts';
-import { handleVmxoff, handleVmxon } from './instructions/operation.ts';
-import { handleVmclear, handleVmptrld, handleVmptrst } from './instructions/pointer.ts';
-import { handleVmcall } from './instructions/vmcall.ts';
-import { handleVmEntry } from './nested-entry.ts';
-import { nestedVmexit } from './nested-exit.ts';
-import { PHYSICAL_ADDRESS_END } from './physical-address.ts';
-import type { Vcpu } from './vcpu.ts';
 
 type ExitHandler = (vcpu: Vcpu) => void;
 

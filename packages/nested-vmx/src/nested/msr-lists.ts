@@ -1,5 +1,5 @@
 import { field, msr, type Vmcs } from '@nvmx/vmx-fields';
-import type { Vcpu } from './vcpu.ts';
+import type { Vcpu } from '../vcpu/vcpu.ts';
 
 const ENTRY_BYTES = 16;
 const X2APIC_PREFIX = 0x8;

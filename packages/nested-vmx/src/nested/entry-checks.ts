@@ -15,11 +15,11 @@ import {
   vmEntry,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { controlCapabilities, fixedBits } from './capabilities.ts';
-import { hasControl, hasPin, hasProc, hasSecondary } from './controls.ts';
-import { isValidEvent, vectorOf } from './event-info.ts';
+import { controlCapabilities, fixedBits } from '../capabilities.ts';
+import { hasControl, hasPin, hasProc, hasSecondary } from '../controls.ts';
+import { isAligned, PHYSICAL_ADDRESS_BITS, PHYSICAL_ADDRESS_END, physicalAddress } from '../mmu/physical-address.ts';
+import { isValidEvent, vectorOf } from '../vcpu/event-info.ts';
 import { entryLoadList, exitLoadList, exitStoreList, isValidMsrList, type MsrList } from './msr-lists.ts';
-import { isAligned, PHYSICAL_ADDRESS_BITS, PHYSICAL_ADDRESS_END, physicalAddress } from './physical-address.ts';
 
 const PAGE_BYTES = 4096;
 const DESCRIPTOR_BYTES = 64;

@@ -1,6 +1,6 @@
 import { cr4, field, type Vmcs } from '@nvmx/vmx-fields';
+import { PHYSICAL_ADDRESS_BITS } from '../mmu/physical-address.ts';
 import { hypervCpuid } from './hyperv.ts';
-import { PHYSICAL_ADDRESS_BITS } from './physical-address.ts';
 
 /** The four registers that CPUID returns. */
 export interface CpuidResult {
