@@ -8,6 +8,8 @@ void arguments_set(const char *command_line);
 /** The value of a key as a number, decimal or 0x..., or the default. Refuses to go on when it is no number. */
 u64 argument_number(const char *key, u64 value_default);
 
+bool argument_present(const char *key);
+
 /** Whether key=value stands in the command line, as text. */
 bool argument_is(const char *key, const char *value);
 

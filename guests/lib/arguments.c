@@ -72,6 +72,10 @@ u64 argument_number(const char *key, u64 value_default) {
   return value;
 }
 
+bool argument_present(const char *key) {
+  return find(key) != 0;
+}
+
 bool argument_is(const char *key, const char *value) {
   const char *text = find(key);
   if (!text)

@@ -15,7 +15,8 @@
 #define PAGE_APIC_ACCESS 1
 #define PAGE_VIRTUAL_APIC 2
 #define PAGE_PI_DESCRIPTOR 3
-/* 4..7 are not used. */
+/* Page 4 + n is a copy of page n, where `stale=` makes the processor use it. */
+#define PAGE_STALE 4
 #define PAGE_WINDOW 8
 #define WINDOW_PAGES 8
 
@@ -75,6 +76,10 @@ void l2_run(void);
 void l2_skip(void);
 /** Moves L2 behind an access of its own that cannot tell its length: L2 has left the next address in R11. */
 void l2_skip_access(void);
+
+/** Makes the VMCS name a copy of one of the first four pages: what L1 then does to the page, L2 does not notice, as if L0
+    had kept a page that is no longer the right one. PAGE_STALE: none of them. */
+void world_make_stale(u32 page);
 
 /* ---- Verdicts. */
 void check(bool passed, const char *what);
@@ -141,7 +146,8 @@ void phase_msr(void);
 void phase_ept(void);
 void phase_posted(void);
 void round_trips(u64 count, bool checked);
-void storm(u64 iterations, u64 delay_loops);
+/** `stale`: which page world_make_stale() gets. */
+void storm(u64 iterations, u64 delay_loops, u32 stale);
 
 /* Marker and report numbers; README.md explains them. */
 #define MARKER_ROUND_TRIPS_BEGIN 1

@@ -201,6 +201,16 @@ void l2_begin(enum profile profile, void (*entry)(void)) {
   page_tables_set(start.cr3);
 }
 
+void world_make_stale(u32 page) {
+  static const u32 fields[] = {VMCS_MSR_BITMAP, VMCS_APIC_ACCESS_ADDR, VMCS_VIRTUAL_APIC_PAGE_ADDR,
+                               VMCS_POSTED_INTR_DESC_ADDR};
+  if (page >= PAGE_STALE || (page == PAGE_PI_DESCRIPTOR && !has_posted_interrupts))
+    return;
+  memcpy(world_page(PAGE_STALE + page), world_page(page), PAGE_SIZE);
+  u64 offset = page == PAGE_PI_DESCRIPTOR ? PI_DESCRIPTOR_OFFSET : 0;
+  vmx_write(fields[page], (u64)world_page(PAGE_STALE + page) + offset);
+}
+
 void l2_share_page_tables(void) {
   page_tables_set(read_cr3());
 }
