@@ -67,6 +67,7 @@ export class UnmanagedMemory extends LinearMemory implements HostMemory {
     assert(!this.#closed, 'memory: map: the memory is closed');
     if (!(Number.isInteger(pfn) && pfn < this.frameCount))
       fail(`memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
+    if (pfn < this.kernelFrames) return this.#kernelMappings.map(pfn);
     return this.#windows.map(pfn, pfn * PAGE_SIZE - this.#guestBase);
   }
 
