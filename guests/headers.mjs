@@ -30,10 +30,10 @@ function fields() {
 }
 
 function controls() {
-  const body = rows('vmx_control_bits')
-    .filter(({ bit }) => bit !== '-')
-    .map(({ name, mask }) => define(name, mask));
-  return `/* Control bits. */\n${body.join('')}`;
+  const bits = rows('vmx_control_bits').filter(({ bit }) => bit !== '-');
+  const items = bits.map((row) => `  X("${row.control_field}", ${row.mask}, "${row.name}")`).join(' \\\n');
+  const defines = bits.map(({ name, mask }) => define(name, mask)).join('');
+  return `/* Control bits. */\n${defines}#define CONTROL_BIT_LIST(X) \\\n${items}\n`;
 }
 
 function msrs() {

@@ -54,14 +54,35 @@ void vmx_load(void *region) {
     refuse("VMPTRLD failed, region at %lx", address);
 }
 
-/* Low half of a capability MSR: bits that must be 1. High half: bits that may be 1. */
-static u32 negotiate(const char *name, u32 msr, u32 required, u32 wanted) {
+struct control_bit {
+  const char *group;
+  u32 mask;
+  const char *name;
+};
+
+#define ROW(group, mask, name) {group, mask, name},
+static const struct control_bit control_bits[] = {CONTROL_BIT_LIST(ROW)};
+
+static bool same_text(const char *one, const char *other) {
+  while (*one && *one == *other)
+    one++, other++;
+  return *one == *other;
+}
+
+NO_RETURN static void refuse_controls(const char *group, u32 missing, u32 msr, u64 capability) {
+  for (u64 i = 0; i < COUNT_OF(control_bits); i++)
+    if (same_text(control_bits[i].group, group) && control_bits[i].mask & missing)
+      print("missing: %s\n", control_bits[i].name);
+  refuse("the %s controls lack %x; MSR %x is %lx", group, missing, msr, capability);
+}
+
+/* Low half of a capability MSR: bits that must be 1. High half: bits that may be 1. The groups are those of the table. */
+static u32 negotiate(const char *group, u32 msr, u32 required, u32 wanted) {
   u64 capability = read_msr(msr);
   u32 must = (u32)capability;
   u32 may = (u32)(capability >> 32);
   if (required & ~may)
-    refuse("%s controls lack the bits %x; MSR %x is %lx", name, required & ~may, msr,
-           capability);
+    refuse_controls(group, required & ~may, msr, capability);
   return ((required | wanted) & may) | must;
 }
 
@@ -70,12 +91,12 @@ struct vmx_controls vmx_negotiate(const struct vmx_controls *required, const str
   u32 base = read_msr(MSR_IA32_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS ? 0x48d : 0x481;
   struct vmx_controls out = {
       .pin = negotiate("pin-based", base, required->pin, wanted->pin),
-      .proc = negotiate("primary processor-based", base + 1, required->proc, wanted->proc),
-      .exit = negotiate("VM-exit", base + 2, required->exit, wanted->exit),
-      .entry = negotiate("VM-entry", base + 3, required->entry, wanted->entry),
+      .proc = negotiate("primary proc-based", base + 1, required->proc, wanted->proc),
+      .exit = negotiate("vm-exit", base + 2, required->exit, wanted->exit),
+      .entry = negotiate("vm-entry", base + 3, required->entry, wanted->entry),
   };
   if (out.proc & CPU_BASED_ACTIVATE_SECONDARY_CONTROLS)
-    out.proc2 = negotiate("secondary processor-based", MSR_CONTROLS_SECONDARY, required->proc2, wanted->proc2);
+    out.proc2 = negotiate("secondary proc-based", MSR_CONTROLS_SECONDARY, required->proc2, wanted->proc2);
   else if (required->proc2)
     refuse("secondary processor-based VM-execution controls are not offered");
   return out;
