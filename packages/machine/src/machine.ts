@@ -1,4 +1,4 @@
-import { type HostMemory, type Hva, OperatingError, PAGE_SIZE, type TraceSink } from '@nvmx/guest-memory';
+import { assert, type HostMemory, type Hva, OperatingError, PAGE_SIZE, type TraceSink } from '@nvmx/guest-memory';
 import { HostAddressSpace, type PageBackend, VmMemory } from '@nvmx/mmu-events';
 import { type RunOptions, type RunOutcome, Vcpu } from '@nvmx/nested-vmx';
 import { drive } from '@nvmx/sync';
@@ -15,6 +15,7 @@ const MEMORY_GPA_END = 0xc000_0000;
 const MEMORY_BYTES_MIN = 2 * 1024 * 1024;
 const PHYSICAL_ADDRESS_BITS = 46;
 
+/** What a board is made of, and who listens to it. */
 export interface MachineOptions {
   readonly memory: HostMemory;
   /** Memory of the guest, from gpa 0: whole pages, 2 MiB to 3 GiB. Frames are taken when the guest first touches a page. */
@@ -117,6 +118,7 @@ class Board implements Machine {
   }
 
   run(o?: RunOptions): MachineOutcome {
+    assert(this.#loaded, 'machine: run: no image is loaded');
     const outcome = this.vcpu.run(o);
     if (outcome.kind !== 'stopped') return outcome;
     return { kind: 'exit', code: this.#exitCode! };

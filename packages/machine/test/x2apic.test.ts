@@ -13,9 +13,22 @@ const BSP = 0x100n;
 const ADDRESS = 0xfee0_0000n;
 const MASKED = 0x1_0000n;
 
-const readWrite = [TPR, SVR, ESR, ICR, LVT_TIMER, 0x833, 0x834, LVT_LINT0, 0x836, LVT_ERROR, INIT_COUNT, DIVIDE];
+const readWrite: readonly number[] = [
+  TPR,
+  SVR,
+  ESR,
+  ICR,
+  LVT_TIMER,
+  0x833,
+  0x834,
+  LVT_LINT0,
+  0x836,
+  LVT_ERROR,
+  INIT_COUNT,
+  DIVIDE,
+];
 const readOnly = [ID, VERSION, PPR, LDR, ...eight(ISR0), ...eight(TMR0), ...eight(IRR0), CUR_COUNT];
-const writeOnly = [EOI, SELF_IPI];
+const writeOnly: readonly number[] = [EOI, SELF_IPI];
 
 describe('the register map of x2APIC mode', () => {
   it('raises #GP for every register of 0x800..0x8ff that is reserved or lacks the direction', () => {
