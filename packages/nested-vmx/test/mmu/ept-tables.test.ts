@@ -1,7 +1,7 @@
 import { createManagedMemory, gfn, type HostMemory, OperatingError, type Pfn, pfnToHpa } from '@nvmx/guest-memory';
 import { EptOutcome, EptWalk, walkEpt } from '@nvmx/x86';
 import { describe, expect, it } from 'vitest';
-import { EptTables } from '../src/index.ts';
+import { EptTables } from '../../src/index.ts';
 
 const READ = 1;
 const WRITE = 2;
