@@ -219,9 +219,13 @@ export const packageCases: readonly BadCase[] = [
   },
   {
     rule: 'release-notes',
-    case: 'neither a changeset nor a changelog',
-    files: { '.changeset/sync.md': undefined },
-    found: [sync],
+    case: 'neither a changeset nor a changelog, in a library and in an app',
+    files: {
+      '.changeset/sync.md': undefined,
+      'apps/cli/package.json': manifestOf('cli'),
+      'apps/docs/package.json': manifestOf('docs', { private: true }),
+    },
+    found: [sync, 'apps/cli'],
   },
   {
     rule: 'release-notes',

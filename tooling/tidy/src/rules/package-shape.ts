@@ -103,11 +103,11 @@ const filesOfALibrary: Rule = {
 
 const released: Rule = {
   name: 'release-notes',
-  statement: 'every library has a CHANGELOG or a pending changeset, and every changeset names packages that exist',
+  statement: 'what is published has a CHANGELOG or a pending changeset, and every changeset names packages that exist',
   *check(house) {
     const pending = house.files.filter((file) => /^\.changeset\/(?!README)[^/]+\.md$/.test(file.path));
     const named = new Set(pending.flatMap((file) => changesetPackages(file)));
-    for (const room of libraries(house)) {
+    for (const room of house.rooms.filter(({ manifest }) => manifest.private !== true)) {
       if (fileInRoom(room, 'CHANGELOG.md') === undefined && !named.has(room.manifest.name ?? '')) {
         yield { path: room.folder, message: 'has neither a CHANGELOG.md nor a changeset' };
       }
