@@ -9,6 +9,11 @@ export type FrameZone = 'kernel' | 'guest';
 /** What freed frames are filled with until they are handed out again. */
 export const POISON = 0xcc;
 
+/** Copied over frames: on shared memory that is many times faster than `fill()`, which stores byte by byte. */
+const ZEROS = new Uint8Array(PAGE_SIZE);
+const POISONED = new Uint8Array(PAGE_SIZE).fill(POISON);
+
+/** The frames that a table hands out, and the bytes they have. */
 export interface FrameTableOptions {
   /** The physical view: frame n is the bytes [n * 4096, (n + 1) * 4096). */
   readonly u8: Uint8Array;
@@ -57,7 +62,7 @@ export class FrameTable {
     assert(!this.#closed, 'frames: allocate: the memory is closed');
     const pfn = this.#free[zone].pop();
     if (pfn === NO_FRAME) this.#exhausted(zone);
-    this.#fill(pfn, 0);
+    this.#fill(pfn, ZEROS);
     this.#references[pfn] = 1;
     this.#births[pfn] = this.#nextBirth++;
     return pfn as Pfn;
@@ -136,7 +141,7 @@ export class FrameTable {
       { start: 1, free: this.#free.kernel },
       { start: this.kernelFrames, free: this.#free.guest },
     ]) {
-      for (let pfn = start; pfn < free.usedEnd; pfn++) if (this.#births[pfn] !== 0) this.#fill(pfn, POISON);
+      for (let pfn = start; pfn < free.usedEnd; pfn++) if (this.#births[pfn] !== 0) this.#fill(pfn, POISONED);
       this.#references.fill(0, start, free.usedEnd);
       this.#pins.fill(0, start, free.usedEnd);
       this.#births.fill(0, start, free.usedEnd);
@@ -155,12 +160,12 @@ export class FrameTable {
   #drop(pfn: Pfn): void {
     if (--this.#references[pfn]! > 0) return;
     this.#births[pfn] = 0;
-    this.#fill(pfn, POISON);
+    this.#fill(pfn, POISONED);
     this.#free[this.zone(pfn)].push(pfn);
   }
 
-  #fill(pfn: number, byte: number): void {
-    this.#u8.fill(byte, pfn * PAGE_SIZE, (pfn + 1) * PAGE_SIZE);
+  #fill(pfn: number, page: Uint8Array): void {
+    this.#u8.set(page, pfn * PAGE_SIZE);
   }
 
   #exhausted(zone: FrameZone): never {

@@ -1,6 +1,7 @@
 import { assert } from './errors.ts';
 import type { PageView } from './page-view.ts';
 
+/** Unsigned integers, little-endian, or a run of bytes. */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'u64' | { readonly bytes: number };
 
 /** One field of a structure in guest memory. `offset` is in bytes and naturally aligned. */
@@ -9,6 +10,7 @@ export interface LayoutField {
   readonly type: FieldType;
 }
 
+/** The declaration of a structure. */
 export type LayoutFields = Readonly<Record<string, LayoutField>>;
 
 /** What a field holds: a u64 is a bigint, a byte run a Uint8Array, all else a number. */

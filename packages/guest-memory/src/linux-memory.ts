@@ -10,6 +10,7 @@ import { type Backing, createMemfd, openBacking } from './linux-backing.ts';
 import type { LinuxSystem } from './linux-system.ts';
 import { WindowMapping, Windows } from './linux-windows.ts';
 
+/** The sizes of an unmanaged memory, and the file behind it. */
 export interface UnmanagedMemoryOptions {
   readonly guestFrames: number;
   /** L0's own frames, pfn 0 included; 1024 unless said otherwise. */
@@ -63,10 +64,9 @@ export class UnmanagedMemory extends LinearMemory implements HostMemory {
   }
 
   map(pfn: Pfn): Mapping {
-    if (pfn < this.kernelFrames) return this.#kernelMappings.map(pfn);
     assert(!this.#closed, 'memory: map: the memory is closed');
-    if (!(Number.isInteger(pfn) && pfn < this.frameCount))
-      fail(`memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
+    const valid = Number.isInteger(pfn) && pfn >= 0 && pfn < this.frameCount;
+    if (!valid) fail(`memory: map: pfn ${pfn} is not in 0..${this.frameCount - 1}`);
     if (pfn < this.kernelFrames) return this.#kernelMappings.map(pfn);
     return this.#windows.map(pfn, pfn * PAGE_SIZE - this.#guestBase);
   }

@@ -5,6 +5,7 @@ import type { HostMemory, Mapping } from './host-memory.ts';
 import { type InPlaceMapping, InPlaceMappings } from './in-place-mappings.ts';
 import { LinearMemory } from './linear-memory.ts';
 
+/** The sizes of a managed memory. */
 export interface ManagedMemoryOptions {
   readonly guestFrames: number;
   /** L0's own frames, pfn 0 included; 1024 unless said otherwise. */

@@ -7,49 +7,58 @@ const mutexes = Array.from({ length: COUNT }, (_, i) => new Mutex(`mutex ${i}`))
 const spins = Array.from({ length: COUNT }, (_, i) => new SpinLock(`spin ${i}`));
 const rws = Array.from({ length: COUNT }, (_, i) => new RwLock(`rw ${i}`));
 const srcus = Array.from({ length: COUNT }, (_, i) => new Srcu(`srcu ${i}`));
-
-const rows = {
-  'SpinLock tryLock + unlock': (i) => tryAndUnlock(spins[i % COUNT]),
-  'RwLock tryRead + endRead': (i) => tryReadAndEnd(rws[i % COUNT]),
-  'Srcu enter + exit': (i) => enterAndExit(srcus[i % COUNT]),
-  'drive(SpinLock.lock) + unlock': (i) => lockAndUnlock(spins[i % COUNT]),
-  'drive(Mutex.lock) + unlock': (i) => lockAndUnlock(mutexes[i % COUNT]),
-  'drive(RwLock.read) + endRead': (i) => readAndEnd(rws[i % COUNT]),
-  'drive(Srcu.synchronize)': (i) => drive(srcus[i % COUNT].synchronize()),
-  'drive(Mutex.lock) + unlock, LockOrder on': {
-    on: () => setLockObserver(new LockOrder()),
-    run: (i) => lockAndUnlock(mutexes[i % COUNT]),
-  },
-  'two locks nested, LockOrder on': {
-    on: () => setLockObserver(new LockOrder()),
-    run: (i) => nest(mutexes[i % COUNT], spins[i % COUNT]),
-  },
+const watched = {
+  iterations: 200_000,
+  on: () => setLockObserver(new LockOrder()),
+  off: () => setLockObserver(undefined),
 };
 
-ratios('sync', rows, { iterations: 300_000, after: () => setLockObserver(undefined) });
+ratios('sync', {
+  'SpinLock tryLock + unlock': { run: (i) => tryAndUnlock(spins[i % COUNT]) },
+  'RwLock tryRead + endRead': { run: (i) => tryReadAndEnd(rws[i % COUNT]) },
+  'Srcu enter + exit': { run: (i) => enterAndExit(srcus[i % COUNT]) },
+  'drive(SpinLock.lock) + unlock': { run: (i) => lockAndUnlock(spins[i % COUNT]) },
+  'drive(Mutex.lock) + unlock': { run: (i) => lockAndUnlock(mutexes[i % COUNT]) },
+  'drive(RwLock.read) + endRead': { run: (i) => readAndEnd(rws[i % COUNT]) },
+  'drive(Srcu.synchronize)': { run: (i) => synchronize(srcus[i % COUNT]) },
+  'drive(Mutex.lock) + unlock, LockOrder on': { run: (i) => lockAndUnlock(mutexes[i % COUNT]), ...watched },
+  'two locks nested': { run: (i) => nest(mutexes[i % COUNT], spins[i % COUNT]) },
+  'two locks nested, LockOrder on': { run: (i) => nest(mutexes[i % COUNT], spins[i % COUNT]), ...watched },
+});
 
 function tryAndUnlock(lock) {
-  lock.tryLock();
+  const taken = lock.tryLock();
   lock.unlock();
+  return taken ? 1 : 0;
 }
 
 function tryReadAndEnd(lock) {
-  lock.tryRead();
+  const taken = lock.tryRead();
   lock.endRead();
+  return taken ? 1 : 0;
 }
 
 function enterAndExit(srcu) {
-  srcu.exit(srcu.enter());
+  const token = srcu.enter();
+  srcu.exit(token);
+  return token;
 }
 
 function lockAndUnlock(lock) {
   drive(lock.lock());
   lock.unlock();
+  return 1;
 }
 
 function readAndEnd(lock) {
   drive(lock.read());
   lock.endRead();
+  return 1;
+}
+
+function synchronize(srcu) {
+  drive(srcu.synchronize());
+  return 1;
 }
 
 function nest(outer, inner) {
@@ -57,4 +66,5 @@ function nest(outer, inner) {
   drive(inner.lock());
   inner.unlock();
   outer.unlock();
+  return 1;
 }
