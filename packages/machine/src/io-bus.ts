@@ -8,6 +8,8 @@ export type AccessBytes = 1 | 2 | 4;
 export interface PortDevice {
   read(offset: number, bytes: AccessBytes): number;
   write(offset: number, bytes: AccessBytes, value: number): void;
+  /** Power-on. Absent on a device without state. */
+  reset?(): void;
 }
 
 /** One row of the board: the ports of one device. */
@@ -38,6 +40,11 @@ export class PortBus implements IoBus {
       assert(last <= PORT_LAST, `io bus: the ports of ${name} end beyond 0xffff`);
       free = last + 1;
     }
+  }
+
+  /** Power-on for every device. */
+  reset(): void {
+    for (const { device } of this.ranges) device.reset?.();
   }
 
   read(port: number, bytes: AccessBytes): number {

@@ -52,8 +52,7 @@ export interface Machine {
   /** Where guest memory lies in the address space of the VMM: gpa `a` at `memoryHva + a`. */
   readonly memoryHva: Hva;
   /**
-   * Puts a static ELF64 image and the boot area into fresh guest memory, as user space writes it, and resets the vCPU to its
-   * entry. A refused image leaves the machine as it was.
+   * Puts a static ELF64 image and the boot area into fresh guest memory, as user space writes it, and resets devices and vCPU. A refused image leaves the machine as it was.
    *
    * @throws OperatingError ENOEXEC for an image that is not one for this machine, ENOMEM for one that does not fit, EINVAL for
    * an odd command line. One sentence each.
@@ -83,6 +82,7 @@ class Board implements Machine {
   readonly apic: X2Apic;
   readonly serial: Serial16550;
   readonly memoryHva: Hva;
+  readonly #bus: PortBus;
   #loaded = false;
   #exitCode: number | undefined;
 
@@ -96,11 +96,12 @@ class Board implements Machine {
     this.backend = o.createBackend(this.vm);
     this.apic = new X2Apic({ id: 0, physicalAddressBits: PHYSICAL_ADDRESS_BITS });
     this.serial = new Serial16550({ transmit: o.onSerial ?? (() => {}) });
+    this.#bus = new PortBus([...this.#ports(o), ...(o.ports ?? [])]);
     this.vcpu = new Vcpu({
       id: 0,
       vm: this.vm,
       backend: this.backend,
-      io: new PortBus([...this.#ports(o), ...(o.ports ?? [])]),
+      io: this.#bus,
       apic: this.apic,
       trace: o.trace,
     });
@@ -109,9 +110,8 @@ class Board implements Machine {
   load(image: Uint8Array, o: { commandLine?: string | undefined } = {}): void {
     const elf = parseElf(image, { gpaFirst: IMAGE_GPA_FIRST, gpaEnd: this.memoryBytes });
     const boot = bootAreaBytes({ memoryBytes: this.memoryBytes, commandLine: o.commandLine ?? '' });
-    if (this.#loaded) this.#discardMemory();
+    if (this.#loaded) this.#powerOff();
     this.#loaded = true;
-    this.#exitCode = undefined;
     this.#write(bootArea.gdt, boot);
     this.#writeSegments(elf);
     this.vcpu.reset(initialState({ entry: elf.entry }));
@@ -159,8 +159,11 @@ class Board implements Machine {
     drive(this.host.write((this.memoryHva + gpa) as Hva, bytes));
   }
 
-  /** Fresh memory reads as zeros: what a segment has beyond its bytes, and all that an earlier image left. */
-  #discardMemory(): void {
+  /** Nothing of an earlier image stays: its memory reads as zeros again, its devices are as at power-on. */
+  #powerOff(): void {
+    this.#exitCode = undefined;
+    this.apic.reset();
+    this.#bus.reset();
     drive(this.host.discard({ start: this.memoryHva, end: (this.memoryHva + this.memoryBytes) as Hva }));
   }
 }

@@ -26,21 +26,15 @@ const DIVISOR_RESET = 12;
  */
 export class Serial16550 implements PortDevice {
   readonly #transmit: (byte: number) => void;
-  readonly #received: number[] = [];
-  #ier = 0;
-  #lcr = 0;
-  #mcr = 0;
-  #scratch = 0;
-  #divisor = DIVISOR_RESET;
-  #fifoEnabled = false;
-  #overrun = false;
-  /** The interrupt "transmitter empty" is due until IIR shows it or a byte is written. */
-  #transmitterEmptyDue = false;
-  /** Modem lines that changed since MSR was read last, in bits 3:0. */
-  #modemDelta = 0;
+  #state = resetState();
 
   constructor(o: { transmit: (byte: number) => void }) {
     this.#transmit = o.transmit;
+  }
+
+  /** Power-on: what was received and not read is gone. */
+  reset(): void {
+    this.#state = resetState();
   }
 
   /** Whether the chip would hold its interrupt line high. */
@@ -50,58 +44,58 @@ export class Serial16550 implements PortDevice {
 
   /** A byte arrives from the host. False when nothing was free to hold it: the guest then reads LSR.OE. */
   receive(byte: number): boolean {
-    if (this.#received.length < (this.#fifoEnabled ? FIFO_BYTES : 1)) {
-      this.#received.push(byte & 0xff);
+    if (this.#state.received.length < (this.#state.fifoEnabled ? FIFO_BYTES : 1)) {
+      this.#state.received.push(byte & 0xff);
       return true;
     }
-    this.#overrun = true;
+    this.#state.overrun = true;
     return false;
   }
 
   read(offset: number): number {
-    const dlab = (this.#lcr & lcr.DLAB) !== 0;
+    const dlab = (this.#state.lcr & lcr.DLAB) !== 0;
     switch (offset) {
       case register.DATA:
-        return dlab ? this.#divisor & 0xff : (this.#received.shift() ?? 0);
+        return dlab ? this.#state.divisor & 0xff : (this.#state.received.shift() ?? 0);
       case register.IER:
-        return dlab ? this.#divisor >>> 8 : this.#ier;
+        return dlab ? this.#state.divisor >>> 8 : this.#state.ier;
       case register.IIR_FCR:
         return this.#readIdentification();
       case register.LCR:
-        return this.#lcr;
+        return this.#state.lcr;
       case register.MCR:
-        return this.#mcr;
+        return this.#state.mcr;
       case register.LSR:
         return this.#readLineStatus();
       case register.MSR:
         return this.#readModemStatus();
       default:
-        return this.#scratch;
+        return this.#state.scratch;
     }
   }
 
   write(offset: number, _bytes: number, value: number): void {
-    const dlab = (this.#lcr & lcr.DLAB) !== 0;
+    const dlab = (this.#state.lcr & lcr.DLAB) !== 0;
     switch (offset) {
       case register.DATA:
-        if (dlab) this.#divisor = (this.#divisor & 0xff00) | value;
+        if (dlab) this.#state.divisor = (this.#state.divisor & 0xff00) | value;
         else this.#send(value);
         return;
       case register.IER:
-        if (dlab) this.#divisor = (this.#divisor & 0xff) | (value << 8);
+        if (dlab) this.#state.divisor = (this.#state.divisor & 0xff) | (value << 8);
         else this.#writeInterruptEnable(value);
         return;
       case register.IIR_FCR:
         this.#writeFifoControl(value);
         return;
       case register.LCR:
-        this.#lcr = value;
+        this.#state.lcr = value;
         return;
       case register.MCR:
         this.#writeModemControl(value);
         return;
       case register.SCR:
-        this.#scratch = value;
+        this.#state.scratch = value;
         return;
       default:
         return;
@@ -109,64 +103,98 @@ export class Serial16550 implements PortDevice {
   }
 
   #send(byte: number): void {
-    this.#transmitterEmptyDue = true;
-    if ((this.#mcr & mcr.LOOP) === 0) this.#transmit(byte);
+    this.#state.transmitterEmptyDue = true;
+    if ((this.#state.mcr & mcr.LOOP) === 0) this.#transmit(byte);
     else this.receive(byte);
   }
 
   #writeInterruptEnable(value: number): void {
-    const enabled = value & ier.ALL & ~this.#ier;
-    this.#ier = value & ier.ALL;
-    if ((enabled & ier.TRANSMITTER_EMPTY) !== 0) this.#transmitterEmptyDue = true;
+    const enabled = value & ier.ALL & ~this.#state.ier;
+    this.#state.ier = value & ier.ALL;
+    if ((enabled & ier.TRANSMITTER_EMPTY) !== 0) this.#state.transmitterEmptyDue = true;
   }
 
   #writeFifoControl(value: number): void {
     const enabled = (value & fcr.ENABLE) !== 0;
-    if (enabled !== this.#fifoEnabled || (enabled && (value & fcr.CLEAR_RECEIVER) !== 0)) this.#received.length = 0;
-    this.#fifoEnabled = enabled;
+    if (enabled !== this.#state.fifoEnabled || (enabled && (value & fcr.CLEAR_RECEIVER) !== 0))
+      this.#state.received.length = 0;
+    this.#state.fifoEnabled = enabled;
   }
 
   #writeModemControl(value: number): void {
     const before = this.#modemLines();
-    this.#mcr = value & mcr.ALL;
+    this.#state.mcr = value & mcr.ALL;
     const after = this.#modemLines();
     const fallingRing = (before & ~after & msr.RI) !== 0;
     const changed = ((before ^ after) & ~msr.RI) >>> 4;
-    this.#modemDelta |= changed | (fallingRing ? msr.RI >>> 4 : 0);
+    this.#state.modemDelta |= changed | (fallingRing ? msr.RI >>> 4 : 0);
   }
 
   /** In loopback the outputs of MCR come back as the inputs of MSR. */
   #modemLines(): number {
-    if ((this.#mcr & mcr.LOOP) === 0) return LINES_OF_THE_HOST;
-    const line = (output: number, input: number): number => ((this.#mcr & output) === 0 ? 0 : input);
+    if ((this.#state.mcr & mcr.LOOP) === 0) return LINES_OF_THE_HOST;
+    const line = (output: number, input: number): number => ((this.#state.mcr & output) === 0 ? 0 : input);
     return line(mcr.RTS, msr.CTS) | line(mcr.DTR, msr.DSR) | line(mcr.OUT1, msr.RI) | line(mcr.OUT2, msr.DCD);
   }
 
   #readLineStatus(): number {
     const status =
-      lsr.TRANSMITTER_EMPTY | (this.#received.length > 0 ? lsr.DATA_READY : 0) | (this.#overrun ? lsr.OVERRUN : 0);
-    this.#overrun = false;
+      lsr.TRANSMITTER_EMPTY |
+      (this.#state.received.length > 0 ? lsr.DATA_READY : 0) |
+      (this.#state.overrun ? lsr.OVERRUN : 0);
+    this.#state.overrun = false;
     return status;
   }
 
   #readModemStatus(): number {
-    const status = this.#modemLines() | this.#modemDelta;
-    this.#modemDelta = 0;
+    const status = this.#modemLines() | this.#state.modemDelta;
+    this.#state.modemDelta = 0;
     return status;
   }
 
   #readIdentification(): number {
     const identification = this.#identification();
-    if (identification === iir.TRANSMITTER_EMPTY) this.#transmitterEmptyDue = false;
-    return identification | (this.#fifoEnabled ? iir.FIFO : 0);
+    if (identification === iir.TRANSMITTER_EMPTY) this.#state.transmitterEmptyDue = false;
+    return identification | (this.#state.fifoEnabled ? iir.FIFO : 0);
   }
 
   /** The pending interrupt of the highest priority. */
   #identification(): number {
-    if ((this.#ier & ier.LINE_STATUS) !== 0 && this.#overrun) return iir.LINE_STATUS;
-    if ((this.#ier & ier.RECEIVED) !== 0 && this.#received.length > 0) return iir.RECEIVED;
-    if ((this.#ier & ier.TRANSMITTER_EMPTY) !== 0 && this.#transmitterEmptyDue) return iir.TRANSMITTER_EMPTY;
-    if ((this.#ier & ier.MODEM_STATUS) !== 0 && this.#modemDelta !== 0) return iir.MODEM_STATUS;
+    if ((this.#state.ier & ier.LINE_STATUS) !== 0 && this.#state.overrun) return iir.LINE_STATUS;
+    if ((this.#state.ier & ier.RECEIVED) !== 0 && this.#state.received.length > 0) return iir.RECEIVED;
+    if ((this.#state.ier & ier.TRANSMITTER_EMPTY) !== 0 && this.#state.transmitterEmptyDue)
+      return iir.TRANSMITTER_EMPTY;
+    if ((this.#state.ier & ier.MODEM_STATUS) !== 0 && this.#state.modemDelta !== 0) return iir.MODEM_STATUS;
     return iir.NONE;
   }
+}
+
+interface SerialState {
+  readonly received: number[];
+  ier: number;
+  lcr: number;
+  mcr: number;
+  scratch: number;
+  divisor: number;
+  fifoEnabled: boolean;
+  overrun: boolean;
+  /** The interrupt "transmitter empty" is due until IIR shows it. */
+  transmitterEmptyDue: boolean;
+  /** Modem lines that changed since MSR was read last, in bits 3:0. */
+  modemDelta: number;
+}
+
+function resetState(): SerialState {
+  return {
+    received: [],
+    ier: 0,
+    lcr: 0,
+    mcr: 0,
+    scratch: 0,
+    divisor: DIVISOR_RESET,
+    fifoEnabled: false,
+    overrun: false,
+    transmitterEmptyDue: false,
+    modemDelta: 0,
+  };
 }

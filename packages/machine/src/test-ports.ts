@@ -33,13 +33,16 @@ export function markerPort(onMarker: (marker: number) => void): PortDevice {
 /** Report: the guest hands over a figure that it counted: its index first, then its value. */
 export function reportPort(onReport: (index: number, value: number) => void): PortDevice {
   let index: number | undefined;
-  return new ValuePort((value) => {
-    if (index === undefined) {
-      index = value;
-      return;
-    }
+  const port = new ValuePort((value) => {
     const complete = index;
-    index = undefined;
-    onReport(complete, value);
+    index = complete === undefined ? value : undefined;
+    if (complete !== undefined) onReport(complete, value);
   });
+  return {
+    read: () => port.read(),
+    write: (offset, bytes, value) => port.write(offset, bytes, value),
+    reset: () => {
+      index = undefined;
+    },
+  };
 }

@@ -25,8 +25,4 @@ export class VectorSet {
     }
     return -1;
   }
-
-  clear(): void {
-    this.words.fill(0);
-  }
 }

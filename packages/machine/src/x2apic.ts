@@ -2,7 +2,7 @@ import type { LocalApic } from '@nvmx/nested-vmx';
 import { apicBase, msr, x2apicMsr } from '@nvmx/vmx-fields';
 import { VectorSet } from './vector-set.ts';
 
-const APIC_BASE_ADDRESS = 0xfee0_0000n;
+const APIC_BASE_RESET = 0xfee0_0000n | BigInt(apicBase.EN | apicBase.BSP);
 const APIC_BASE_RESERVED = 0x2ffn;
 const MODE_BITS = BigInt(apicBase.EN | apicBase.EXTD);
 
@@ -23,7 +23,7 @@ const icr = {
   VECTOR: 0xff,
   LOGICAL: 0x800,
   deliveryMode: { FIXED: 0, LOWEST_PRIORITY: 1 },
-  shorthand: { NONE: 0, SELF: 1, ALL: 2, OTHERS: 3 },
+  shorthand: { SELF: 1, ALL: 2, OTHERS: 3 },
 } as const;
 
 /** Local vector table entries: the bits that software writes, and those that ignore it. All others are reserved. */
@@ -54,42 +54,37 @@ interface RegisterRow {
  */
 export class X2Apic implements LocalApic {
   readonly id: number;
-  readonly #irr = new VectorSet();
-  readonly #isr = new VectorSet();
-  readonly #tmr = new VectorSet();
-  readonly #lvt = new Map<number, number>();
-  readonly #rows: ReadonlyMap<number, RegisterRow>;
   readonly #physicalAddressBits: bigint;
-  #base = APIC_BASE_ADDRESS | BigInt(apicBase.EN | apicBase.BSP);
-  #tpr = 0;
-  #spurious = SPURIOUS_RESET;
-  #icr = 0n;
-  #divide = 0;
-  /** Errors since the last write of ESR, and what that write showed. */
-  #errors = 0;
-  #errorsShown = 0;
+  readonly #rows: ReadonlyMap<number, RegisterRow>;
+  #base = APIC_BASE_RESET;
+  #state = resetState();
 
   /** `physicalAddressBits` is what CPUID tells the guest: IA32_APIC_BASE takes no address beyond it. */
   constructor(o: { id: number; physicalAddressBits: number }) {
     this.id = o.id;
     this.#physicalAddressBits = BigInt(o.physicalAddressBits);
     this.#rows = this.#registerRows();
-    this.#resetRegisters();
   }
 
   /** The task priority, whichever mode the APIC is in: what CR8 shows in bits 7:4. */
   get taskPriority(): number {
-    return this.#tpr;
+    return this.#state.tpr;
   }
 
   set taskPriority(value: number) {
-    this.#tpr = value & 0xff;
+    this.#state.tpr = value & 0xff;
   }
 
   /** PPR: the higher of the task priority and the class of the interrupt in service. */
   get processorPriority(): number {
-    const inService = Math.max(this.#isr.highest(), 0) & 0xf0;
-    return (this.#tpr & 0xf0) >= inService ? this.#tpr : inService;
+    const inService = Math.max(this.#state.isr.highest(), 0) & 0xf0;
+    return (this.#state.tpr & 0xf0) >= inService ? this.#state.tpr : inService;
+  }
+
+  /** Power-on: xAPIC mode, disabled by software, nothing pending. */
+  reset(): void {
+    this.#base = APIC_BASE_RESET;
+    this.#state = resetState();
   }
 
   readMsr(index: number): bigint | undefined {
@@ -104,36 +99,33 @@ export class X2Apic implements LocalApic {
   }
 
   highestPending(): number {
-    if (!this.#isEnabled) return -1;
-    const vector = this.#irr.highest();
+    const vector = this.#state.irr.highest();
     return (vector & 0xf0) > (this.processorPriority & 0xf0) ? vector : -1;
   }
 
   acknowledge(vector: number): void {
-    this.#irr.remove(vector);
-    this.#isr.add(vector);
+    this.#state.irr.remove(vector);
+    this.#state.isr.add(vector);
   }
 
   isPending(vector: number): boolean {
-    return this.#irr.has(vector);
+    return this.#state.irr.has(vector);
   }
 
   clearPending(vector: number): void {
-    this.#irr.remove(vector);
+    this.#state.irr.remove(vector);
   }
 
   /**
-   * A fixed, edge-triggered interrupt arrives. Dropped unless the APIC is enabled, by IA32_APIC_BASE and by SVR: a vector that
+   * A fixed, edge-triggered interrupt arrives. Dropped while software disables the APIC, which a reset does, too. A vector that
    * is pending already is not counted twice.
    */
   accept(vector: number): void {
-    if (!this.#isEnabled || (this.#spurious & SPURIOUS_ENABLED) === 0 || vector < VECTOR_FIRST_LEGAL) return;
-    this.#irr.add(vector);
-    this.#tmr.remove(vector);
+    if (this.#softwareEnabled && vector >= VECTOR_FIRST_LEGAL) this.#state.irr.add(vector);
   }
 
-  get #isEnabled(): boolean {
-    return (this.#base & BigInt(apicBase.EN)) !== 0n;
+  get #softwareEnabled(): boolean {
+    return (this.#state.spurious & SPURIOUS_ENABLED) !== 0;
   }
 
   get #isX2apic(): boolean {
@@ -153,78 +145,67 @@ export class X2Apic implements LocalApic {
     const skipsXapic = before === 0n && mode === MODE_BITS;
     if (onlyExtended || leavesX2apicHalfway || skipsXapic) return false;
     this.#base = value;
-    if (mode === 0n && before !== 0n) this.#resetRegisters();
+    if (mode === 0n) this.#state = resetState();
     return true;
   }
 
-  /** All registers but IA32_APIC_BASE and the id: what a disabled APIC has when it is enabled again. */
-  #resetRegisters(): void {
-    for (const set of [this.#irr, this.#isr, this.#tmr]) set.clear();
-    for (const { index } of lvtRows) this.#lvt.set(index, LVT_MASKED);
-    this.#tpr = 0;
-    this.#spurious = SPURIOUS_RESET;
-    this.#icr = 0n;
-    this.#divide = 0;
-    this.#errors = 0;
-    this.#errorsShown = 0;
-  }
-
   #registerRows(): ReadonlyMap<number, RegisterRow> {
-    const wordsOf = (first: number, set: VectorSet): [number, RegisterRow][] =>
-      Array.from(set.words, (_, word) => [first + word, { read: () => set.words[word]! }]);
+    const eightWords = (first: number, read: (word: number) => number): [number, RegisterRow][] =>
+      Array.from({ length: 8 }, (_, word) => [first + word, { read: () => read(word) }]);
     const lvt = lvtRows.map(({ index, writable, ignored }): [number, RegisterRow] => [
       index,
       {
-        read: () => this.#lvt.get(index)!,
+        read: () => this.#state.lvt.get(index)!,
         write: masked(writable | ignored, (value) => this.#writeLvt(index, value & writable)),
       },
     ]);
     return new Map<number, RegisterRow>([
       [x2apicMsr.ID, { read: () => this.id }],
       [x2apicMsr.LVR, { read: () => VERSION }],
-      [x2apicMsr.TASKPRI, { read: () => this.#tpr, write: masked(0xff, (value) => (this.#tpr = value)) }],
+      [x2apicMsr.TASKPRI, { read: () => this.#state.tpr, write: masked(0xff, (value) => (this.#state.tpr = value)) }],
       [x2apicMsr.PROCPRI, { read: () => this.processorPriority }],
       [x2apicMsr.EOI, { write: masked(0, () => this.#endOfInterrupt()) }],
       [x2apicMsr.LDR, { read: () => logicalId(this.id) }],
       [
         x2apicMsr.SPIV,
-        { read: () => this.#spurious, write: masked(SPURIOUS_WRITABLE, (value) => this.#writeSpurious(value)) },
+        { read: () => this.#state.spurious, write: masked(SPURIOUS_WRITABLE, (value) => this.#writeSpurious(value)) },
       ],
-      ...wordsOf(x2apicMsr.ISR0, this.#isr),
-      ...wordsOf(x2apicMsr.TMR0, this.#tmr),
-      ...wordsOf(x2apicMsr.IRR0, this.#irr),
-      [x2apicMsr.ESR, { read: () => this.#errorsShown, write: masked(0, () => this.#latchErrors()) }],
-      [x2apicMsr.ICR, { read: () => this.#icr, write: (value) => this.#writeIcr(value) }],
+      ...eightWords(x2apicMsr.ISR0, (word) => this.#state.isr.words[word]!),
+      ...eightWords(x2apicMsr.TMR0, () => 0),
+      ...eightWords(x2apicMsr.IRR0, (word) => this.#state.irr.words[word]!),
+      [x2apicMsr.ESR, { read: () => this.#state.errorsShown, write: masked(0, () => this.#latchErrors()) }],
+      [x2apicMsr.ICR, { read: () => this.#state.icr, write: (value) => this.#writeIcr(value) }],
       ...lvt,
       [x2apicMsr.TMICT, { read: () => 0, write: masked(0, () => {}) }],
       [x2apicMsr.TMCCT, { read: () => 0 }],
-      [x2apicMsr.TDCR, { read: () => this.#divide, write: masked(0xb, (value) => (this.#divide = value)) }],
+      [x2apicMsr.TDCR, { read: () => this.#state.divide, write: masked(0xb, (value) => (this.#state.divide = value)) }],
       [x2apicMsr.SELF_IPI, { write: masked(0xff, (value) => this.#sendToSelf(value)) }],
     ]);
   }
 
   /** EOI ends the interrupt of the highest priority in service. */
   #endOfInterrupt(): void {
-    const vector = this.#isr.highest();
-    if (vector >= 0) this.#isr.remove(vector);
+    const vector = this.#state.isr.highest();
+    if (vector >= 0) this.#state.isr.remove(vector);
   }
 
   /** While software disables the APIC, every local vector table entry is masked and stays so. */
   #writeSpurious(value: number): void {
-    this.#spurious = value;
-    if ((value & SPURIOUS_ENABLED) !== 0) return;
-    for (const [index, entry] of this.#lvt) this.#lvt.set(index, entry | LVT_MASKED);
+    this.#state.spurious = value;
+    if (this.#softwareEnabled) return;
+    const { lvt } = this.#state;
+    for (const [index, entry] of lvt) lvt.set(index, entry | LVT_MASKED);
   }
 
   #writeLvt(index: number, value: number): void {
-    const mask = (this.#spurious & SPURIOUS_ENABLED) === 0 ? LVT_MASKED : 0;
-    this.#lvt.set(index, value | mask);
+    const mask = this.#softwareEnabled ? 0 : LVT_MASKED;
+    this.#state.lvt.set(index, value | mask);
   }
 
   /** A write of ESR shows the errors since the last one. Intel SDM volume 3, "Error Handling". */
   #latchErrors(): void {
-    this.#errorsShown = this.#errors;
-    this.#errors = 0;
+    this.#state.errorsShown = this.#state.errors;
+    this.#state.errors = 0;
   }
 
   #sendToSelf(vector: number): void {
@@ -234,9 +215,9 @@ export class X2Apic implements LocalApic {
 
   /** The first error of a kind since ESR was written interrupts through the error entry, if that is unmasked. */
   #raiseError(bit: number): void {
-    const isNew = (this.#errors & bit) === 0;
-    this.#errors |= bit;
-    const entry = this.#lvt.get(x2apicMsr.LVTERR)!;
+    const isNew = (this.#state.errors & bit) === 0;
+    this.#state.errors |= bit;
+    const entry = this.#state.lvt.get(x2apicMsr.LVTERR)!;
     if (isNew && (entry & LVT_MASKED) === 0) this.accept(entry & icr.VECTOR);
   }
 
@@ -248,7 +229,7 @@ export class X2Apic implements LocalApic {
     const mode = (command >>> 8) & 7;
     const isFixed = mode === icr.deliveryMode.FIXED || mode === icr.deliveryMode.LOWEST_PRIORITY;
     if (toSelf && !isFixed) return false;
-    this.#icr = value;
+    this.#state.icr = value;
     const vector = command & icr.VECTOR;
     if (isFixed && vector < VECTOR_FIRST_LEGAL) this.#raiseError(error.SEND_ILLEGAL_VECTOR);
     else if (toSelf) this.accept(vector);
@@ -264,6 +245,35 @@ export class X2Apic implements LocalApic {
     const logical = logicalId(this.id);
     return destination >>> 16 === logical >>> 16 && (destination & logical & 0xffff) !== 0;
   }
+}
+
+/** The registers that a reset, and disabling the APIC, set back: all but IA32_APIC_BASE and the id. */
+interface ApicState {
+  readonly irr: VectorSet;
+  readonly isr: VectorSet;
+  readonly lvt: Map<number, number>;
+  tpr: number;
+  spurious: number;
+  icr: bigint;
+  divide: number;
+  /** Errors since the last write of ESR. */
+  errors: number;
+  /** What that write showed. */
+  errorsShown: number;
+}
+
+function resetState(): ApicState {
+  return {
+    irr: new VectorSet(),
+    isr: new VectorSet(),
+    lvt: new Map(lvtRows.map(({ index }) => [index, LVT_MASKED])),
+    tpr: 0,
+    spurious: SPURIOUS_RESET,
+    icr: 0n,
+    divide: 0,
+    errors: 0,
+    errorsShown: 0,
+  };
 }
 
 /** Cluster in bits 31:16, one bit of the low half: derived from the id in x2APIC mode. */

@@ -184,6 +184,27 @@ describe('scratch and read-only registers', () => {
   });
 });
 
+describe('a reset', () => {
+  it('puts every register back and forgets what was received', () => {
+    const { serial } = port();
+    const registers = (): number[] => Array.from({ length: 8 }, (_, offset) => serial.read(offset));
+    const fresh = registers();
+    serial.write(LCR, 1, DLAB);
+    serial.write(DATA, 1, 0x55);
+    serial.write(IER, 1, 0x55);
+    serial.write(LCR, 1, 0x1f);
+    serial.write(IER, 1, 0x0f);
+    serial.write(FCR, 1, 1);
+    serial.write(MCR, 1, LOOP | 0x0f);
+    serial.write(SCR, 1, 0x55);
+    for (let byte = 0; byte < 20; byte += 1) serial.receive(byte);
+    serial.reset();
+    expect(registers()).toEqual(fresh);
+    serial.write(LCR, 1, DLAB);
+    expect([serial.read(DATA), serial.read(IER)]).toEqual([12, 0]);
+  });
+});
+
 function port(): { serial: Serial16550; sent: number[] } {
   const sent: number[] = [];
   return { serial: new Serial16550({ transmit: (byte) => sent.push(byte) }), sent };

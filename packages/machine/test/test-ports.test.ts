@@ -45,6 +45,22 @@ describe('the report port', () => {
   });
 });
 
+describe('a reset', () => {
+  it('forgets an index whose value never came', () => {
+    const figures: [number, number][] = [];
+    const bus = busOf(reportPort((index, value) => figures.push([index, value])));
+    bus.write(0xf4, 4, 5);
+    bus.reset();
+    bus.write(0xf4, 4, 1);
+    bus.write(0xf4, 4, 2);
+    expect(figures).toEqual([[1, 2]]);
+  });
+
+  it('reaches devices that have one and passes over those that have none', () => {
+    expect(() => busOf(debugExitPort(() => {})).reset()).not.toThrow();
+  });
+});
+
 describe('a read of a test port', () => {
   it('is all ones and has no effect', () => {
     const calls: number[] = [];

@@ -147,6 +147,26 @@ describe('IA32_APIC_BASE', () => {
     expect([TPR, SVR, LVT_LINT0].map((index) => apic.readMsr(index))).toEqual([0n, 0xffn, MASKED]);
   });
 
+  it('returns to power-on with all registers by a reset', () => {
+    const apic = enabled();
+    for (const [index, value] of [
+      [TPR, 0x30n],
+      [ICR, 0x4_0050n],
+      [DIVIDE, 3n],
+      [SELF_IPI, 0x51n],
+    ] as const) {
+      apic.writeMsr(index, value);
+    }
+    apic.acknowledge(0x50);
+    apic.writeMsr(SELF_IPI, 1n);
+    apic.writeMsr(ESR, 0n);
+    apic.reset();
+    expect(apic.readMsr(APIC_BASE)).toBe(ADDRESS | EN | BSP);
+    apic.writeMsr(APIC_BASE, ADDRESS | EN | EXTD);
+    const fresh = enabled({ software: false });
+    for (const index of [...readWrite, ...readOnly]) expect(apic.readMsr(index)).toBe(fresh.readMsr(index));
+  });
+
   it('keeps the registers when xAPIC mode becomes x2APIC mode', () => {
     const apic = new X2Apic({ id: 0, physicalAddressBits: 46 });
     apic.taskPriority = 0x20;
