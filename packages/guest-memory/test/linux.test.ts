@@ -146,6 +146,10 @@ describe('windows', () => {
     });
   });
 
+  test.each([-1, 1.5, Number.NaN])('%d is no count of windows', (windows) => {
+    expect(() => createUnmanagedMemory({ guestFrames: 1, windows })).toThrow('is not a count of at least 0');
+  });
+
   test('guest frames cannot be pinned: there is no struct page', () => {
     const pfn = memory.frames.allocate('guest');
     expect([memory.frames.pin(pfn), memory.frames.references(pfn)]).toEqual([false, 1]);
