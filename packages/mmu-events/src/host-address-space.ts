@@ -67,9 +67,17 @@ export class HostAddressSpace {
     return this.#residentPages;
   }
 
-  /** Adds a listener to all later events; the returned function takes it off. It throws when it listens already. */
+  /**
+   * Adds a listener to all later events; asserts that it does not listen yet. The returned function takes it off at once:
+   * an event under way then has no end for it, and a call under way goes on. See `synchronizeListeners()`.
+   */
   subscribe(listener: MmuNotifierListener): () => void {
     return this.#listeners.add(listener);
+  }
+
+  /** Waits until every call of a listener that is under way has returned, as mmu_notifier_unregister() does. */
+  *synchronizeListeners(): Op<void> {
+    yield* this.#listeners.srcu.synchronize();
   }
 
   /**

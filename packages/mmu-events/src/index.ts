@@ -1,6 +1,6 @@
 export { DirtyLog } from './dirty-log.ts';
 export { HostAddressSpace } from './host-address-space.ts';
-export { InvalidationState } from './invalidation-state.ts';
+export { InvalidationState, type NotifierState } from './invalidation-state.ts';
 export type { MmuNotifierListener } from './listeners.ts';
 export type { MemoryRegion, RegionChange, RegionPlan } from './memory-region.ts';
 export { Memslot, type MemslotFlags } from './memslot.ts';

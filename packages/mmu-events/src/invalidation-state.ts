@@ -1,11 +1,24 @@
 import { assert, type Gfn } from '@nvmx/guest-memory';
 
-/**
- * The `mmu_invalidate_*` and `mn_*` counters of a VM. Reads are free; the notifier protocol alone writes.
- *
- * Counts are exact up to 2^53 and asserted, so none of them ever wraps.
- */
-export class InvalidationState {
+/** What everybody may know of the invalidations of a VM: its `mmu_invalidate_*` and `mn_*` counters. */
+export interface NotifierState {
+  /** `mmu_invalidate_seq`: steps at the end of each invalidation that overlapped a memslot (N6). Never wraps. */
+  readonly sequence: number;
+  /** `mmu_invalidate_in_progress`: invalidations between N4 and N6. Those that overlap no memslot are not counted. */
+  readonly inProgress: number;
+  /** `mn_active_invalidate_count`: all invalidations between N1 and N7, for any address. */
+  readonly activeCount: number;
+  /** The union of the guest frames of all invalidations since `inProgress` was last 0, [start, end); else undefined. */
+  readonly range: { readonly start: Gfn; readonly end: Gfn } | undefined;
+  /**
+   * `mmu_invalidate_retry_gfn()`: whether a frame that was resolved after `sequence` was read may be stale. Exact under
+   * the mmu_lock; without it only a hint, wrong in either direction.
+   */
+  retry(o: { sequence: number; gfn: Gfn }): boolean;
+}
+
+/** The counters as the notifier protocol moves them. Each transition asserts that it may happen. */
+export class InvalidationState implements NotifierState {
   #sequence = 0;
   #inProgress = 0;
   #activeCount = 0;
@@ -13,36 +26,28 @@ export class InvalidationState {
   #rangeEnd = 0;
   #rangeValid = false;
 
-  /** `mmu_invalidate_seq`: steps at the end of each invalidation that overlapped a memslot (N6). */
   get sequence(): number {
     return this.#sequence;
   }
 
-  /** `mmu_invalidate_in_progress`: invalidations between N4 and N6. Those that overlap no memslot are not counted. */
   get inProgress(): number {
     return this.#inProgress;
   }
 
-  /** `mn_active_invalidate_count`: all invalidations between N1 and N7. */
   get activeCount(): number {
     return this.#activeCount;
   }
 
-  /** The union of the guest frames of all invalidations since `inProgress` was last 0, [start, end); else undefined. */
   get range(): { readonly start: Gfn; readonly end: Gfn } | undefined {
     if (this.#inProgress === 0 || !this.#rangeValid) return undefined;
     return { start: this.#rangeStart as Gfn, end: this.#rangeEnd as Gfn };
   }
 
-  /**
-   * `mmu_invalidate_retry_gfn()`: whether a frame that was resolved after `sequence` was read may be stale. Exact under
-   * the mmu_lock; without it only a hint, wrong in either direction.
-   */
   retry(o: { sequence: number; gfn: Gfn }): boolean {
     return this.retryInProgress(o.gfn) || this.#sequence !== o.sequence;
   }
 
-  /** The first half of the rule: an invalidation of that frame is under way. */
+  /** The first half of the rule: an invalidation is under way, of that frame or of a range that is not known yet. */
   protected retryInProgress(gfn: Gfn): boolean {
     if (this.#inProgress === 0) return false;
     return !this.#rangeValid || (gfn >= this.#rangeStart && gfn < this.#rangeEnd);

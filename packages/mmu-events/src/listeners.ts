@@ -1,5 +1,5 @@
 import { assert } from '@nvmx/guest-memory';
-import { atomicBegin, atomicEnd, type Op } from '@nvmx/sync';
+import { atomicBegin, atomicEnd, type Op, Srcu } from '@nvmx/sync';
 import type { RangeEvent } from './range.ts';
 
 /**
@@ -17,6 +17,8 @@ export interface MmuNotifierListener {
 
 /** Who listens to an address space. Lists are replaced and never changed, so that an event keeps the one it began with. */
 export class Listeners {
+  /** Held around each call, so that an unsubscribed listener can wait until it is called no more. */
+  readonly srcu = new Srcu('mmu_notifier_srcu');
   #list: readonly MmuNotifierListener[] = [];
 
   get current(): readonly MmuNotifierListener[] {
@@ -33,19 +35,27 @@ export class Listeners {
   }
 
   *start(begun: readonly MmuNotifierListener[], event: RangeEvent): Op<void> {
-    for (const listener of begun) yield* notifyStart(listener, event);
+    for (const listener of begun) {
+      if (this.#list.includes(listener)) yield* this.#call(startOf(listener, event));
+    }
   }
 
   /** Tells those that saw the start and still listen, as mmu_notifier_unregister() cuts an event in two. */
   *end(begun: readonly MmuNotifierListener[], event: RangeEvent): Op<void> {
     for (const listener of begun) {
-      if (this.#list.includes(listener)) yield* listener.invalidateRangeEnd(event);
+      if (this.#list.includes(listener)) yield* this.#call(listener.invalidateRangeEnd(event));
     }
+  }
+
+  *#call(op: Op<void>): Op<void> {
+    const token = this.srcu.enter();
+    yield* op;
+    this.srcu.exit(token);
   }
 }
 
 /** A non-blocking start is an atomic section, so that a lock observer sees a listener that sleeps in it. */
-function* notifyStart(listener: MmuNotifierListener, event: RangeEvent): Op<void> {
+function* startOf(listener: MmuNotifierListener, event: RangeEvent): Op<void> {
   if (event.mayBlock) return yield* listener.invalidateRangeStart(event);
   atomicBegin(event.reason);
   try {

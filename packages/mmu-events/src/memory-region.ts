@@ -16,6 +16,10 @@ export interface MemoryRegion {
   readonly logDirtyPages?: boolean | undefined;
 }
 
+/** What a plan needs to know of the slots that there are. */
+export type SlotSet = Pick<Memslots, 'get' | 'findOverlap' | 'pageTotal'>;
+
+/** What an update does: KVM_MR_CREATE, KVM_MR_DELETE, KVM_MR_MOVE, KVM_MR_FLAGS_ONLY. */
 export type RegionChange = 'create' | 'delete' | 'move' | 'flags-only';
 
 /** A checked change: which version of the slot goes and which comes. */
@@ -46,7 +50,7 @@ export function checkRegion(region: MemoryRegion): void {
  * @throws OperatingError EINVAL for a delete of nothing, and for a slot whose size, host address or read-only flag would
  * change; EIO when the page total would go below 0; EEXIST when the frames overlap another slot.
  */
-export function planRegion(slots: Memslots, region: MemoryRegion): RegionPlan | undefined {
+export function planRegion(slots: SlotSet, region: MemoryRegion): RegionPlan | undefined {
   const old = slots.get(region.slot);
   if (region.bytes === 0) return planDelete(slots, region, old);
   const next = newSlot(region, old);
@@ -82,13 +86,13 @@ function newSlot(region: MemoryRegion, old: Memslot | undefined): Memslot {
   });
 }
 
-function planDelete(slots: Memslots, region: MemoryRegion, old: Memslot | undefined): RegionPlan {
+function planDelete(slots: SlotSet, region: MemoryRegion, old: Memslot | undefined): RegionPlan {
   if (old === undefined) throw invalid(region, 'deletes a slot that does not exist');
   if (slots.pageTotal < old.pageCount) throw regionError('EIO', region, 'has more pages than all slots together');
   return { change: 'delete', old, next: undefined };
 }
 
-function checkOverlap(slots: Memslots, next: Memslot, region: MemoryRegion): void {
+function checkOverlap(slots: SlotSet, next: Memslot, region: MemoryRegion): void {
   const other = slots.findOverlap(next.baseGfn, next.endGfn, next);
   if (other !== undefined) throw regionError('EEXIST', region, `overlaps slot ${other.id}`);
 }

@@ -121,9 +121,19 @@ export abstract class MemslotProtocol extends NotifierProtocol {
     this.slotsArchLock.unlock();
     if (this.mustSynchronizeReaders()) yield* this.srcu.synchronize();
     const settled = this.marksUpdateInProgress() ? next.settled() : this.#published;
-    for (const mmu of this.secondaryMmus) mmu.memslotsUpdated?.(settled);
+    if (this.announcesBeforeGeneration()) this.announce(settled);
     yield publishGeneration;
     this.#published = settled;
+    if (!this.announcesBeforeGeneration()) this.announce(settled);
+  }
+
+  /** M5: whether secondary MMUs hear of a generation before anybody can see it. */
+  protected announcesBeforeGeneration(): boolean {
+    return true;
+  }
+
+  protected announce(settled: Memslots): void {
+    for (const mmu of this.secondaryMmus) mmu.memslotsUpdated?.(settled);
   }
 
   /** M3: start and end of one invalidation see the same memslots. Partner: N7. Holds mn_invalidate_lock on return. */

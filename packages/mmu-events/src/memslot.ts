@@ -26,8 +26,8 @@ export class Memslot {
 
   constructor(o: Pick<Memslot, 'id' | 'baseGfn' | 'pageCount' | 'hva' | 'flags' | 'invalid' | 'dirtyLog'>) {
     this.id = o.id;
-    this.baseGfn = o.baseGfn;
-    this.pageCount = o.pageCount;
+    this.baseGfn = unboxed(o.baseGfn) as Gfn;
+    this.pageCount = unboxed(o.pageCount);
     this.hva = o.hva;
     this.flags = o.flags;
     this.invalid = o.invalid;
@@ -72,4 +72,9 @@ export class Memslot {
 function slotFields(slot: Memslot): ConstructorParameters<typeof Memslot>[0] {
   const { id, baseGfn, pageCount, hva, flags, invalid, dirtyLog } = slot;
   return { id, baseGfn, pageCount, hva, flags, invalid, dirtyLog };
+}
+
+/** The same integer as the engine's small integer where it is one: a quotient would sit in a heap object of its own. */
+function unboxed(value: number): number {
+  return value <= 0x7fff_ffff ? value | 0 : value;
 }

@@ -1,6 +1,6 @@
 import { assert, type Gfn, PAGE_SIZE, type TraceSink } from '@nvmx/guest-memory';
 import { type Op, point, RwLock, SpinLock, Srcu, WaitQueue } from '@nvmx/sync';
-import { InvalidationState } from './invalidation-state.ts';
+import { InvalidationState, type NotifierState } from './invalidation-state.ts';
 import type { MmuNotifierListener } from './listeners.ts';
 import type { Memslot } from './memslot.ts';
 import { GFN_END, type Memslots } from './memslots.ts';
@@ -23,7 +23,7 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
   readonly srcu = new Srcu('srcu');
   /** Guards secondary MMUs and the `mmu_invalidate_*` state. Nothing yields under it here. */
   readonly mmuLock = new RwLock('mmu_lock');
-  readonly notifier: InvalidationState;
+  protected readonly invalidations: InvalidationState;
   protected readonly invalidateLock = new SpinLock('mn_invalidate_lock');
   protected readonly updateWait = new WaitQueue('mn_memslots_update_rcuwait');
   protected readonly cacheLock = new SpinLock('gpc_lock');
@@ -33,7 +33,12 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
 
   constructor(o: { trace?: TraceSink | undefined }) {
     this.trace = o.trace;
-    this.notifier = this.createInvalidationState();
+    this.invalidations = this.createInvalidationState();
+  }
+
+  /** The counters of the invalidations. */
+  get notifier(): NotifierState {
+    return this.invalidations;
   }
 
   /** The published snapshot. */
@@ -90,7 +95,7 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
   /** N1: before any cache is looked at. */
   protected *raiseActiveCount(): Op<void> {
     yield* this.invalidateLock.lock();
-    this.notifier.raiseActiveCount();
+    this.invalidations.raiseActiveCount();
     this.invalidateLock.unlock();
   }
 
@@ -129,7 +134,7 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
     const slots = this.memslots.overlappingHva(event.start, event.end);
     if (slots.length > 0) {
       yield* this.mmuLock.write();
-      this.notifier.begin();
+      this.invalidations.begin();
       for (const slot of slots) this.invalidateSlot(slot, event);
       this.mmuLock.endWrite();
     }
@@ -138,7 +143,7 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
 
   protected invalidateSlot(slot: Memslot, event: RangeEvent): void {
     const { start, end } = gfnRange(slot, event);
-    this.notifier.addRange(start, end);
+    this.invalidations.addRange(start, end);
     for (const mmu of this.secondaryMmus) mmu.zapGfnRange(start, end);
   }
 
@@ -148,8 +153,8 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
     yield readMemslots;
     if (this.memslots.overlappingHva(event.start, event.end).length > 0) {
       yield* this.mmuLock.write();
-      this.notifier.stepSequence();
-      this.notifier.end();
+      this.invalidations.stepSequence();
+      this.invalidations.end();
       this.mmuLock.endWrite();
     }
     this.srcu.exit(token);
@@ -158,7 +163,7 @@ export abstract class NotifierProtocol implements MmuNotifierListener {
   /** N7: after the sequence, so that a refresh which sees a count of 0 sees the sequence too. */
   protected *lowerActiveCount(): Op<void> {
     yield* this.invalidateLock.lock();
-    this.notifier.lowerActiveCount();
+    this.invalidations.lowerActiveCount();
     this.invalidateLock.unlock();
   }
 

@@ -183,7 +183,8 @@ export class VmMemory extends MemslotProtocol {
     this.#alive = false;
     yield* this.release();
     this.#unsubscribe();
-    if (this.notifier.activeCount !== 0) this.notifier.forgetActive();
+    yield* this.host.synchronizeListeners();
+    if (this.notifier.activeCount !== 0) this.invalidations.forgetActive();
     else assert(this.notifier.inProgress === 0, 'notifier: destroyed with an invalidation in progress');
     assert(this.caches.count === 0, `notifier: destroyed with ${this.caches.count} registered caches`);
     this.freeMemslots();

@@ -1,0 +1,7 @@
+import { benchLookup } from './lookup.mjs';
+import { benchNotifier } from './notifier.mjs';
+import { benchUpdate } from './update.mjs';
+
+benchLookup();
+benchUpdate();
+benchNotifier();
