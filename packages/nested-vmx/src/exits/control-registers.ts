@@ -118,7 +118,7 @@ function underL1(vcpu: Vcpu, fields: ControlRegisterFields, value: number): numb
 function setCr3(vcpu: Vcpu, value: bigint): boolean {
   if (value >> BigInt(PHYSICAL_ADDRESS_BITS) !== 0n) return false;
   vcpu.vmcs.writeBig(field.GUEST_CR3, value);
-  vcpu.processor.invalidate({ vpid: vcpu.vmcs.read32(field.VIRTUAL_PROCESSOR_ID) });
+  vcpu.processor.invalidate({ kind: 'vpid', vpid: vcpu.vmcs.read32(field.VIRTUAL_PROCESSOR_ID) });
   return true;
 }
 
@@ -131,6 +131,6 @@ function setCr4(vcpu: Vcpu, value: number): boolean {
   if (longMode && (value & cr4.PAE) === 0) return false;
   vmcs.write64(field.GUEST_CR4, underL1(vcpu, controlRegister4, value | cr4.VMXE), 0);
   vmcs.write64(field.CR4_READ_SHADOW, value, 0);
-  vcpu.processor.invalidate({ vpid: vmcs.read32(field.VIRTUAL_PROCESSOR_ID) });
+  vcpu.processor.invalidate({ kind: 'vpid', vpid: vmcs.read32(field.VIRTUAL_PROCESSOR_ID) });
   return true;
 }

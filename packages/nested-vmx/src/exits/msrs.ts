@@ -32,10 +32,10 @@ const inVmcs = (word: number, isValid: (value: bigint) => boolean = () => true):
 
 /** A register that the processor keeps beside the VMCS. */
 const inProcessor = (index: number, isValid: (value: bigint) => boolean = () => true): MsrRow => ({
-  read: (vcpu) => pairToBig(vcpu.processor.msrs.low(index), vcpu.processor.msrs.high(index)),
+  read: (vcpu) => vcpu.processor.readMsr(index),
   write: (vcpu, value) => {
     if (!isValid(value)) return false;
-    vcpu.processor.msrs.set(index, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
+    vcpu.processor.writeMsr(index, value);
     return true;
   },
 });

@@ -36,7 +36,7 @@ export function handleInvvpid(vcpu: Vcpu): void {
     vmFail(vcpu, vmInstructionError.VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     return;
   }
-  vcpu.processor.invalidate({ vpid: VPID02 });
+  vcpu.processor.invalidate({ kind: 'vpid', vpid: VPID02 });
   vmSucceed(vcpu);
 }
 

@@ -1,10 +1,10 @@
 import { accessRights, cr0, cr4, efer, field, type Vmcs } from '@nvmx/vmx-fields';
-import { entryAddress, type PagingRequest, PagingWalk, pagingAccess, walkPaging } from '@nvmx/x86';
+import { type PagingRequest, PagingWalk, pagingAccess, WalkOutcome, walkPaging } from '@nvmx/x86';
 import type { L1Memory } from './l1-memory.ts';
 import { PHYSICAL_ADDRESS_BITS } from './physical-address.ts';
 
 const PAGE_BYTES = 4096;
-const OK = 0;
+const ROOT_HIGH = 0xf_ffff;
 
 /** An access of L0 on behalf of an instruction of L1: done, or the page fault that L1 has to see. */
 export type LinearOutcome =
@@ -43,7 +43,7 @@ export class L1Linear {
       const address = BigInt.asUintN(64, o.address + BigInt(start));
       const end = Math.min(o.bytes, start + PAGE_BYTES - (Number(address & 0xfffn) % PAGE_BYTES));
       const request = pagingRequest(vmcs, address, o.write);
-      if (walkPaging(this.#memory, request, this.#walk) !== OK) {
+      if (walkPaging(this.#memory, request, this.#walk) !== WalkOutcome.OK) {
         return { ok: false, errorCode: this.#walk.errorCode, address };
       }
       if (!copy(this.#walk.physical, start, end)) return { ok: false, errorCode: 0, address };
@@ -59,7 +59,7 @@ function pagingRequest(vmcs: Vmcs, address: bigint, write: boolean): PagingReque
   const c4 = vmcs.read32(field.GUEST_CR4);
   const user = (vmcs.read32(field.GUEST_SS_AR_BYTES) & accessRights.DPL) === accessRights.DPL;
   return {
-    root: entryAddress(vmcs.read32(field.GUEST_CR3), vmcs.words[field.GUEST_CR3 + 1]),
+    root: (vmcs.words[field.GUEST_CR3 + 1] & ROOT_HIGH) * 2 ** 32 + ((vmcs.read32(field.GUEST_CR3) & ~0xfff) >>> 0),
     levels: (c4 & cr4.LA57) === 0 ? 4 : 5,
     linearLow: Number(address & 0xffff_ffffn) | 0,
     linearHigh: Number(address >> 32n) | 0,

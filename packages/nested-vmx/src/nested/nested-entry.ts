@@ -176,7 +176,7 @@ function prepareTranslations(vcpu: Vcpu): void {
   const vpid = hasSecondary(vmcs12, secondary.SECONDARY_EXEC_ENABLE_VPID)
     ? vmcs12.read32(field.VIRTUAL_PROCESSOR_ID)
     : 0;
-  if (vpid === 0 || vpid !== nested.lastVpid) vcpu.processor.invalidate({ vpid: VPID02 });
+  if (vpid === 0 || vpid !== nested.lastVpid) vcpu.processor.invalidate({ kind: 'vpid', vpid: VPID02 });
   nested.lastVpid = vpid;
 }
 

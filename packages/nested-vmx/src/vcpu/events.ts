@@ -56,13 +56,17 @@ export class EventQueue {
 
   raisePageFault(vcpu: Vcpu, fault: Extract<LinearOutcome, { ok: false }>): void {
     const event = exceptionEvent(exceptionVector.PF, fault.errorCode);
-    const low = Number(fault.address & 0xffff_ffffn);
-    const high = Number(fault.address >> 32n);
     if (vcpu.nested.guestMode && l1Intercepts(vcpu, event)) {
-      nestedVmexit(vcpu, exceptionExit(event, { low, high }));
+      nestedVmexit(
+        vcpu,
+        exceptionExit(event, {
+          low: Number(fault.address & 0xffff_ffffn),
+          high: Number(fault.address >> 32n),
+        }),
+      );
       return;
     }
-    vcpu.processor.setCr2(low, high);
+    vcpu.processor.cr2 = fault.address;
     this.#pending = event;
   }
 }

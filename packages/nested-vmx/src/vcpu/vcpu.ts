@@ -96,7 +96,10 @@ export class Vcpu implements ProcessorObserver {
     this.apic = o.apic;
     this.#audit = o.audit;
     this.processor = new Processor({ memory: hostMemory, ...(o.audit === undefined ? {} : { observer: this }) });
-    this.mmu = new Mmu({ vm: o.vm, flush: ({ pointer }) => this.processor.invalidate({ ept: pointer }) });
+    this.mmu = new Mmu({
+      vm: o.vm,
+      flush: ({ pointer }) => this.processor.invalidate({ kind: 'ept', eptPointer: pointer }),
+    });
     this.memory = new L1Memory(o.vm);
     this.linear = new L1Linear(this.memory);
     this.ept12 = new Ept12({ memory: this.memory, mmu: this.mmu });
