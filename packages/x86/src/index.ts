@@ -2,6 +2,7 @@ export { HOST_TICK_VECTOR } from './boundary.ts';
 export { EptOutcome, type EptRequest, EptWalk, eptAccess, walkEpt } from './ept.ts';
 export type { ProcessorObserver } from './observer.ts';
 export {
+  entryAddress,
   type PagingRequest,
   PagingWalk,
   pagingAccess,
