@@ -66,7 +66,7 @@ export class EventQueue {
       );
       return;
     }
-    vcpu.processor.cr2 = fault.address;
+    vcpu.processor.setCr2(Number(BigInt.asIntN(32, fault.address)), Number(BigInt.asIntN(32, fault.address >> 32n)));
     this.#pending = event;
   }
 }
