@@ -83,9 +83,10 @@ export class Processor {
     return (BigInt(this.#cpu.cr2High >>> 0) << HALF) | BigInt(this.#cpu.cr2Low >>> 0);
   }
 
-  set cr2(value: bigint) {
-    this.#cpu.cr2Low = Number(BigInt.asIntN(32, value));
-    this.#cpu.cr2High = Number(BigInt.asIntN(32, value >> HALF));
+  /** Sets CR2 to the halves of an address. */
+  setCr2(low: number, high: number): void {
+    this.#cpu.cr2Low = low | 0;
+    this.#cpu.cr2High = high | 0;
   }
 
   /** Debug registers 0..3 and 6, which pass through VM entries and exits. DR7 is in the VMCS. */
