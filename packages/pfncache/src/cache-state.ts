@@ -35,8 +35,8 @@ export abstract class CacheState extends Decisions {
   declare readonly access: 'read' | 'write';
   declare readonly vcpu: number | 'none';
   declare readonly statistics: BackendStatistics;
-  protected declare readonly vm: VmMemory;
-  private declare currentView: PageView;
+  declare protected readonly vm: VmMemory;
+  declare private currentView: PageView;
   readonly #translation: Translation;
   readonly #nowhere: PageView;
   /** Partners: readers, and the notifier as a writer. Protects everything below. */

@@ -154,10 +154,11 @@ export class PfnCache extends CacheState implements RangeCache {
 
   *#enlist(): Op<void> {
     if (this.listBeforeActive()) this.#setListed(true);
-    yield points.listed;
+    yield points.activating;
     yield* this.lock.write();
     this.setActive(true);
     this.lock.endWrite();
+    yield points.activated;
     if (!this.#listed) this.#setListed(true);
   }
 
@@ -246,8 +247,9 @@ export class PfnCache extends CacheState implements RangeCache {
   *#deactivate(retired: Mapping[]): Op<void> {
     if (!this.active) return;
     if (!this.inactiveBeforeUnlist()) this.#setListed(false);
+    yield points.deactivating;
     yield* this.#setInactive(retired);
-    yield points.unusable;
+    yield points.deactivated;
     if (this.#listed) this.#setListed(false);
     this.#trace?.({ name: 'kvm_gpc_deactivate', gpa: this.gpa, hva: this.hva });
   }

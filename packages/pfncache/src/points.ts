@@ -1,10 +1,16 @@
 import { point, sleepPoint } from '@nvmx/sync';
 
 /** On the list, not active yet. The partner is the notifier's walk of the list. */
-export const listed = point('gpc.activate: on the list');
+export const activating = point('gpc.activate: on the list');
+
+/** Active, not resolved yet. The partner is the notifier's walk of the list. */
+export const activated = point('gpc.activate: active');
+
+/** Still usable, and on the list. The partner is the notifier's walk of the list. */
+export const deactivating = point('gpc.deactivate: still active');
 
 /** Not usable any more, still on the list. The partner is the notifier's walk of the list. */
-export const unusable = point('gpc.deactivate: inactive, still on the list');
+export const deactivated = point('gpc.deactivate: inactive');
 
 /** R6 is done: the lock is free and the notifier's counts are remembered. The partner is N1. */
 export const unlocked = point('gpc.refresh: lock dropped');
