@@ -24,12 +24,26 @@ export function handleVmclear(vcpu: Vcpu): void {
     vmFail(vcpu, vmInstructionError.VMXERR_VMCLEAR_VMXON_POINTER);
     return;
   }
+  if (isEnlightened(vcpu, address)) {
+    vmSucceed(vcpu);
+    return;
+  }
   if (address === vcpu.nested.currentVmptr) {
     releaseVmcs12(vcpu);
     drive(vcpu.nested.pages.deactivate());
   }
   vcpu.memory.copyTo(address + vmcs12Layout.launch_state.offset, LAUNCH_STATE_CLEAR);
   vmSucceed(vcpu);
+}
+
+/**
+ * An L1 that names an enlightened VMCS in its VP assist page has no launch state to clear: VMCLEAR of that page only makes
+ * it no longer current (nested_evmcs_handle_vmclear()).
+ */
+function isEnlightened(vcpu: Vcpu, address: number): boolean {
+  if (vcpu.hyperv.currentNestedVmcs() === undefined) return false;
+  if (vcpu.nested.evmcs.names(address)) drive(vcpu.nested.evmcs.release());
+  return true;
 }
 
 /** VMPTRLD. */

@@ -43,6 +43,11 @@ export class EnlightenedVmcs {
     return this.#gpa !== NO_PHYSICAL_ADDRESS;
   }
 
+  /** Whether the current VMCS is the enlightened one at this address. */
+  names(address: number): boolean {
+    return this.isActive && this.#gpa === address;
+  }
+
   /**
    * Makes the page at `address` current and copies into vmcs12 what its clean fields do not vouch for. At VMLAUNCH, and when
    * the address is new, they vouch for nothing.
