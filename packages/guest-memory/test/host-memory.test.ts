@@ -105,6 +105,17 @@ describe.each(kinds)('%s memory', (_kind, create) => {
       expect(memory.liveMappings).toBe(0);
     });
 
+    test('mappings of a frame that was mapped before are apart, too', () => {
+      const pfn = memory.frames.allocate(zone);
+      for (const mapping of [memory.map(pfn), memory.map(pfn)]) memory.unmap(mapping);
+      const mappings = [memory.map(pfn), memory.map(pfn), memory.map(pfn)];
+      expect(new Set(mappings).size).toBe(3);
+      for (const [index, mapping] of mappings.entries()) {
+        memory.unmap(mapping);
+        expect(mappings.map(({ live }) => live)).toEqual([0, 1, 2].map((other) => other > index));
+      }
+    });
+
     test('mapping says nothing on allocation: a freed frame shows its poison', () => {
       const pfn = memory.frames.allocate(zone);
       memory.frames.put(pfn);
