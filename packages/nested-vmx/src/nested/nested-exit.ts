@@ -24,7 +24,28 @@ const CODE64 = 0xb | accessRights.S | accessRights.P | accessRights.L | accessRi
 const DATA = 0x3 | accessRights.S | accessRights.P | accessRights.DB | accessRights.G;
 const TSS_BUSY = 0xb | accessRights.P;
 
-const dataSegments = ['ES', 'SS', 'DS', 'FS', 'GS'] as const;
+/** The guest-state fields of one segment register. */
+interface SegmentWords {
+  readonly selector: number;
+  readonly base: number;
+  readonly limit: number;
+  readonly rights: number;
+}
+
+const segmentWords = (name: 'ES' | 'CS' | 'SS' | 'DS' | 'FS' | 'GS' | 'TR' | 'LDTR'): SegmentWords => ({
+  selector: field[`GUEST_${name}_SELECTOR`],
+  base: field[`GUEST_${name}_BASE`],
+  limit: field[`GUEST_${name}_LIMIT`],
+  rights: field[`GUEST_${name}_AR_BYTES`],
+});
+
+const codeSegment = segmentWords('CS');
+const taskRegister = segmentWords('TR');
+const localTable = segmentWords('LDTR');
+const dataSegments = (['ES', 'SS', 'DS', 'FS', 'GS'] as const).map((name) => ({
+  segment: segmentWords(name),
+  hostSelector: field[`HOST_${name}_SELECTOR`],
+}));
 
 /** What L1 is told about an exit of L2. */
 export interface ReflectedExit {
@@ -133,17 +154,22 @@ function loadHostRegisters(vmcs12: Vmcs, vmcs01: Vmcs): void {
 }
 
 function loadHostSegments(vmcs12: Vmcs, vmcs01: Vmcs): void {
-  for (const name of dataSegments) {
-    const selector = vmcs12.read32(field[`HOST_${name}_SELECTOR`]);
-    loadSegment(vmcs01, name, {
-      selector,
-      limit: LIMIT_MAX,
-      rights: selector === 0 ? accessRights.UNUSABLE | DATA : DATA,
-    });
+  for (const { segment, hostSelector } of dataSegments) {
+    const selector = vmcs12.read32(hostSelector);
+    const rights = selector === 0 ? accessRights.UNUSABLE | DATA : DATA;
+    loadSegment(vmcs01, segment, { selector, limit: LIMIT_MAX, rights });
   }
-  loadSegment(vmcs01, 'CS', { selector: vmcs12.read32(field.HOST_CS_SELECTOR), limit: LIMIT_MAX, rights: CODE64 });
-  loadSegment(vmcs01, 'TR', { selector: vmcs12.read32(field.HOST_TR_SELECTOR), limit: TSS_LIMIT, rights: TSS_BUSY });
-  loadSegment(vmcs01, 'LDTR', { selector: 0, limit: 0, rights: accessRights.UNUSABLE });
+  loadSegment(vmcs01, codeSegment, {
+    selector: vmcs12.read32(field.HOST_CS_SELECTOR),
+    limit: LIMIT_MAX,
+    rights: CODE64,
+  });
+  loadSegment(vmcs01, taskRegister, {
+    selector: vmcs12.read32(field.HOST_TR_SELECTOR),
+    limit: TSS_LIMIT,
+    rights: TSS_BUSY,
+  });
+  loadSegment(vmcs01, localTable, { selector: 0, limit: 0, rights: accessRights.UNUSABLE });
   moveField(vmcs12, field.HOST_FS_BASE, vmcs01, field.GUEST_FS_BASE);
   moveField(vmcs12, field.HOST_GS_BASE, vmcs01, field.GUEST_GS_BASE);
   moveField(vmcs12, field.HOST_TR_BASE, vmcs01, field.GUEST_TR_BASE);
@@ -155,13 +181,13 @@ function loadHostSegments(vmcs12: Vmcs, vmcs01: Vmcs): void {
 
 function loadSegment(
   vmcs01: Vmcs,
-  name: (typeof dataSegments)[number] | 'CS' | 'TR' | 'LDTR',
+  segment: SegmentWords,
   o: { readonly selector: number; readonly limit: number; readonly rights: number },
 ): void {
-  vmcs01.write32(field[`GUEST_${name}_SELECTOR`], o.selector);
-  vmcs01.write64(field[`GUEST_${name}_BASE`], 0, 0);
-  vmcs01.write32(field[`GUEST_${name}_LIMIT`], o.limit);
-  vmcs01.write32(field[`GUEST_${name}_AR_BYTES`], o.rights);
+  vmcs01.write32(segment.selector, o.selector);
+  vmcs01.write64(segment.base, 0, 0);
+  vmcs01.write32(segment.limit, o.limit);
+  vmcs01.write32(segment.rights, o.rights);
 }
 
 function loadHostMsrs(vmcs12: Vmcs, vmcs01: Vmcs): void {
