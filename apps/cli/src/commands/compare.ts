@@ -13,8 +13,8 @@ import { createMemory, type MemoryChoice, memoryChoice } from '../memory-choice.
 import { parseBackends, parseCount } from '../values.ts';
 
 const ROUNDS_DEFAULT = 9;
-const ROUND_TRIPS_DEFAULT = 2000;
-const WARM_UP_ROUNDS = 2;
+const ROUND_TRIPS_DEFAULT = 4000;
+const WARM_UP_ROUNDS_MAX = 3;
 const STORM_ITERATIONS = 512;
 const SEED = 1;
 
@@ -60,22 +60,23 @@ export const compareCommand: Command = {
 };
 
 function comparePlan(given: Arguments, environment: Environment): MeasurePlan {
-  const [rounds, roundTrips] = [given.text('rounds'), given.text('round-trips')];
-  const backends = parseBackends('backend', given.text('backend') ?? backendNames.join(','));
+  const rounds = count(given, 'rounds', { otherwise: ROUNDS_DEFAULT, max: 1000 });
   const plan = {
-    backends,
-    rounds: rounds === undefined ? ROUNDS_DEFAULT : parseCount('rounds', rounds, { min: 1, max: 1000 }),
-    roundTrips:
-      roundTrips === undefined
-        ? ROUND_TRIPS_DEFAULT
-        : parseCount('round-trips', roundTrips, { min: 1, max: 1_000_000 }),
-    warmUpRounds: WARM_UP_ROUNDS,
+    backends: parseBackends('backend', given.text('backend') ?? backendNames.join(',')),
+    rounds,
+    roundTrips: count(given, 'round-trips', { otherwise: ROUND_TRIPS_DEFAULT, max: 1_000_000 }),
+    warmUpRounds: Math.min(rounds, WARM_UP_ROUNDS_MAX),
     stormIterations: STORM_ITERATIONS,
     seed: SEED,
     clock: environment.clock,
     progress: (line: string) => say(environment, `compare: ${line}`),
   };
   return { ...plan, memory: chooseMemory(given.text('memory'), environment), image: readBundledImage('compare') };
+}
+
+function count(given: Arguments, option: string, o: { readonly otherwise: number; readonly max: number }): number {
+  const text = given.text(option);
+  return text === undefined ? o.otherwise : parseCount(option, text, { min: 1, max: o.max });
 }
 
 /** What was asked for, or unmanaged memory, or managed memory where there is no other. */

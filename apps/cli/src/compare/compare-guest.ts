@@ -18,6 +18,7 @@ export const guestPages: readonly { readonly index: number; readonly use: PageRo
   { index: 1, use: 'apic-access' },
   { index: 2, use: 'virtual-apic' },
   { index: 3, use: 'pi-desc' },
+  { index: 4, use: 'evmcs' },
   { index: 8, use: 'window' },
 ];
 
@@ -46,6 +47,10 @@ export const stormFigures = [
   { index: 0x1f, name: 'unexpected', wrong: true, text: 'unexpected exits' },
   { index: 0x20, name: 'violations', wrong: false, text: 'EPT violations that L1 handled' },
   { index: 0x21, name: 'anomalies', wrong: false, text: 'wrong results together' },
+  { index: 0x22, name: 'enlightenedEntries', wrong: false, text: 'entries from the enlightened VMCS' },
+  { index: 0x23, name: 'enlightenedReasons', wrong: true, text: 'exits missing in the enlightened VMCS' },
+  { index: 0x24, name: 'enlightenedAddresses', wrong: true, text: 'RIPs astray, enlightened VMCS' },
+  { index: 0x25, name: 'enlightenedPriorities', wrong: true, text: 'TPRs astray, enlightened VMCS' },
 ] as const;
 
 export type StormFigure = (typeof stormFigures)[number]['name'];

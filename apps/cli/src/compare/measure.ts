@@ -58,7 +58,7 @@ export function measure(plan: MeasurePlan): Measured {
     runRounds(plan, 'missing' in against ? contenders : [...contenders, against]);
     plan.progress('page operations');
     memory.reset();
-    const pageOperation = measurePageOperation({ memory, rounds: plan.rounds, clock: plan.clock });
+    const pageOperation = measurePageOperation({ memory, clock: plan.clock });
     return {
       contenders,
       other: against,

@@ -6,7 +6,7 @@ import type { BackendReport, CompareReport } from './report.ts';
 import type { StaleExample } from './stale-summary.ts';
 import { counterNames, median } from './statistics.ts';
 
-const CELL = 16;
+const CELL = 17;
 
 export interface TableOptions {
   /** Escape sequences for a terminal. */
@@ -75,15 +75,14 @@ function heading({ memory, machine, versions, guest }: CompareReport): string[] 
 
 function roundTrips({ measurement, samples, memory }: CompareReport, table: Table): string[] {
   const { rounds, roundTrips } = measurement;
-  const spread = (name: BackendName): string => {
-    const found = samples.roundTrip.find((one) => one.backend === name && one.memory === memory.kind)!;
-    return `${duration(Math.min(...found.nanoseconds))}..${duration(Math.max(...found.nanoseconds))}`;
-  };
+  const nanoseconds = (name: BackendName) =>
+    samples.roundTrip.find((one) => one.backend === name && one.memory === memory.kind)!.nanoseconds;
   const names = new Map(table.columns.map(([name, backend]) => [backend, name]));
   return [
     table.head(`Nested round trips: ${rounds} rounds of ${count(roundTrips)}`),
     table.row('time of one, median', ({ roundTripNs }) => duration(roundTripNs)),
-    table.row('shortest..longest round', (backend) => spread(names.get(backend)!)),
+    table.row('in the shortest round', (backend) => duration(Math.min(...nanoseconds(names.get(backend)!)))),
+    table.row('in the longest round', (backend) => duration(Math.max(...nanoseconds(names.get(backend)!)))),
     ...table.counters(({ phases }) => phases.roundTrips),
   ];
 }
