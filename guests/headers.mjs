@@ -8,7 +8,7 @@ const tables = fileURLToPath(new URL('../packages/vmx-fields/tables/', import.me
 
 /** @param {string} folder where the header goes; the build directory, never the sources */
 export function writeHeader(folder) {
-  const parts = [fields(), controls(), msrs(), reasons(), errors(), pages()];
+  const parts = [fields(), controls(), msrs(), reasons(), errors(), pages(), enlightenedVmcs(), assistPage()];
   writeFileSync(join(folder, 'vmx-tables.h'), `#pragma once\n\n${parts.join('\n')}`);
 }
 
@@ -69,4 +69,27 @@ function pages() {
     .map(({ field, byte_offset }) => define(`PI_DESC_${field}`, byte_offset));
   return `/* Offsets in the virtual-APIC page, the MSR bitmap and the posted-interrupt descriptor. */
 ${apic.join('')}${bitmap.join('')}${descriptor.join('')}`;
+}
+
+/** Offsets in an enlightened VMCS, clean bits, and for C a list of encoding, offset, size and clean bits of each field. */
+function enlightenedVmcs() {
+  const groups = rows('evmcs_clean_fields');
+  const clean = new Map(groups.map(({ name, mask }) => [name, mask]));
+  const layout = rows('evmcs_layout').filter(({ field }) => !field.startsWith('padding'));
+  const offsets = layout.map(({ field, offset }) => define(`EVMCS_${field.toUpperCase()}`, offset));
+  const items = layout
+    .filter(({ encoding_name }) => encoding_name !== '-')
+    .map((row) => `  X(${row.encoding}, ${row.offset}, ${row.size}, ${clean.get(row[cleanColumn])})`);
+  return `/* Enlightened VMCS. */
+${offsets.join('')}${groups.map(({ name, mask }) => define(`EVMCS_CLEAN_${name}`, mask)).join('')}#define EVMCS_FIELD_LIST(X) \\
+${items.join(' \\\n')}\n`;
+}
+
+const cleanColumn = 'clean_field_group(VMREAD/VMWRITE map)';
+
+function assistPage() {
+  const wanted = ['apic_assist', 'enlighten_vmentry', 'current_nested_vmcs'];
+  const body = rows('vp_assist_page').filter(({ field }) => wanted.includes(field));
+  return `/* VP assist page. */
+${body.map(({ field, offset }) => define(`VP_ASSIST_${field.toUpperCase()}`, offset)).join('')}`;
 }

@@ -1,4 +1,4 @@
-/* VMX root operation: what the processor offers, one VMCS, entering L2 and coming back. */
+/* VMX root operation: what the processor offers, a VMCS, entering L2 and coming back. */
 #pragma once
 
 #include "types.h"
@@ -45,6 +45,15 @@ struct vmx_controls vmx_negotiate(const struct vmx_controls *required, const str
 /** Makes a region the current VMCS, cleared. */
 void vmx_load(void *region);
 
+/** VMCLEAR: the region, ordinary or enlightened, is no longer in use. */
+void vmx_clear(void *region);
+
+/** VMPTRLD: makes a region current that vmx_load() has prepared; it keeps its fields and its launch state. */
+void vmx_switch(void *region);
+
+/** From now on vmx_read() and vmx_write() go to an enlightened VMCS. A null pointer: to the current VMCS. */
+void vmx_use_enlightened(u8 *page);
+
 void vmx_write_controls(const struct vmx_controls *controls);
 /** What a VM exit returns to: the current state of L1. RSP and RIP are written by vmx_run(). */
 void vmx_write_host_state(const struct vmx_controls *controls);
@@ -68,3 +77,8 @@ void vmx_invvpid(u16 vpid);
 
 /** Enters L2 by VMLAUNCH or VMRESUME and comes back at the next exit. 0, or 1 for VMfailInvalid, 2 for VMfailValid. */
 u32 vmx_run(struct l2_registers *registers, bool launched);
+
+/** The same from the enlightened VMCS that the VP assist page names. Its HOST_RIP is vmx_exited_enlightened(), its HOST_RSP
+    anything: neither differs from one entry to the next, so that also an enlightened VMCS of long ago leads back here. */
+u32 vmx_run_enlightened(struct l2_registers *registers, bool launched);
+void vmx_exited_enlightened(void);

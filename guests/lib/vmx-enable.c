@@ -42,16 +42,26 @@ void vmx_enable(void) {
     refuse("VMXON failed, region at %lx", address);
 }
 
-void vmx_load(void *region) {
-  region_prepare(region);
+void vmx_clear(void *region) {
   u64 address = (u64)region;
   bool invalid, valid;
   __asm__ volatile("vmclear %2" : "=@ccc"(invalid), "=@ccz"(valid) : "m"(address) : "memory");
   if (invalid || valid)
     refuse("VMCLEAR failed, region at %lx", address);
+}
+
+void vmx_switch(void *region) {
+  u64 address = (u64)region;
+  bool invalid, valid;
   __asm__ volatile("vmptrld %2" : "=@ccc"(invalid), "=@ccz"(valid) : "m"(address) : "memory");
   if (invalid || valid)
     refuse("VMPTRLD failed, region at %lx", address);
+}
+
+void vmx_load(void *region) {
+  region_prepare(region);
+  vmx_clear(region);
+  vmx_switch(region);
 }
 
 struct control_bit {

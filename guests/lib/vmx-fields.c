@@ -1,3 +1,4 @@
+#include "enlightened-vmcs.h"
 #include "machine.h"
 #include "print.h"
 #include "vmx.h"
@@ -22,8 +23,16 @@ const char *exit_reason_name(u32 reason) {
   return name_in(exit_reasons, COUNT_OF(exit_reasons), reason & 0xffff);
 }
 
+static u8 *enlightened;
+
+void vmx_use_enlightened(u8 *page) {
+  enlightened = page;
+}
+
 static bool try_read(u32 field, u64 *value) {
   bool invalid, valid;
+  if (enlightened)
+    return evmcs_read(enlightened, field, value);
   __asm__ volatile("vmread %3, %2" : "=@ccc"(invalid), "=@ccz"(valid), "=r"(*value) : "r"((u64)field));
   return !invalid && !valid;
 }
@@ -45,9 +54,15 @@ u64 vmx_read(u32 field) {
   return value;
 }
 
-void vmx_write(u32 field, u64 value) {
+static bool try_write(u32 field, u64 value) {
   bool invalid, valid;
+  if (enlightened)
+    return evmcs_write(enlightened, field, value);
   __asm__ volatile("vmwrite %3, %2" : "=@ccc"(invalid), "=@ccz"(valid) : "r"((u64)field), "r"(value));
-  if (invalid || valid)
+  return !invalid && !valid;
+}
+
+void vmx_write(u32 field, u64 value) {
+  if (!try_write(field, value))
     vmx_failed("VMWRITE", field);
 }

@@ -1,4 +1,5 @@
-/* u32 vmx_run(struct l2_registers *registers, bool launched): one entry to L2 and the exit that ends it. */
+/* u32 vmx_run(struct l2_registers *registers, bool launched): one entry to L2 and the exit that ends it.
+   u32 vmx_run_enlightened(the same): without a VMWRITE. */
 
 #include "vmx-tables.h"
 
@@ -18,9 +19,7 @@
 #define R14 104
 #define R15 112
 
-        .text
-        .globl vmx_run
-vmx_run:
+        .macro  save_registers
         push    %rbx
         push    %rbp
         push    %r12
@@ -28,6 +27,18 @@ vmx_run:
         push    %r14
         push    %r15
         push    %rdi
+        .endm
+
+        .text
+        .globl vmx_run_enlightened
+vmx_run_enlightened:
+        save_registers
+        mov     %rsp, return_rsp(%rip)
+        jmp     enter
+
+        .globl vmx_run
+vmx_run:
+        save_registers
         mov     $VMCS_HOST_RSP, %eax
         vmwrite %rsp, %rax
         jbe     refused
@@ -35,6 +46,8 @@ vmx_run:
         mov     $exited, %ecx
         vmwrite %rcx, %rax
         jbe     refused
+
+enter:
         /* The moves below keep the flags of this test. */
         test    %esi, %esi
         mov     RAX(%rdi), %rax
@@ -63,6 +76,10 @@ refused:
         jc      leave
         mov     $2, %eax
         jmp     leave
+
+        .globl vmx_exited_enlightened
+vmx_exited_enlightened:
+        mov     return_rsp(%rip), %rsp
 
 /* RSP is as it was at the entry, everything else is L2's. */
 exited:
@@ -95,3 +112,8 @@ leave:
         pop     %rbp
         pop     %rbx
         ret
+
+        .bss
+        .balign 8
+return_rsp:
+        .skip   8

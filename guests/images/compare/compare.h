@@ -1,6 +1,6 @@
 /* compare.elf: an L1 that uses every kind of page a nested VMCS can name, and an L2 that shows that each one works.
-   Files: world.c (memory, controls, entering L2), checks.c (PASS and FAIL), phase-*.c (one subject each: L2's half, then
-   L1's), round-trips.* and storm*.c (the measured part), main.c. */
+   Files: world.c (memory, controls, entering L2), enlightened.c (the same from an enlightened VMCS), checks.c (PASS and
+   FAIL), phase-*.c (one subject each: L2's half, then L1's), round-trips.* and storm*.c (the measured part), main.c. */
 #pragma once
 
 #include "cpu.h"
@@ -15,8 +15,13 @@
 #define PAGE_APIC_ACCESS 1
 #define PAGE_VIRTUAL_APIC 2
 #define PAGE_PI_DESCRIPTOR 3
-/* Page 4 + n is a copy of page n, where `stale=` makes the processor use it. */
-#define PAGE_STALE 4
+#define PAGE_ENLIGHTENED 4
+/* So many pages are of a kind that L0 keeps hold of; the others are not. */
+#define PAGE_KINDS 5
+#define PAGE_ENLIGHTENED_OTHER 5
+/* The copy of one of the first five that `stale=` makes L0 use. */
+#define PAGE_STALE 6
+#define PAGE_VP_ASSIST 7
 #define PAGE_WINDOW 8
 #define WINDOW_PAGES 8
 
@@ -42,6 +47,8 @@ enum profile {
   PROFILE_TPR_SHADOW,
   /** Everything that is offered. */
   PROFILE_FULL,
+  /** What an enlightened VMCS has fields for: TPR shadow, MSR bitmap, EPT. An interrupt for L1 waits until L2 has exited. */
+  PROFILE_ENLIGHTENED,
 };
 
 struct l2_exit {
@@ -69,7 +76,11 @@ void world_invept(void);
 /** Gives L2 a new start, with L2's own page tables. */
 void l2_begin(enum profile profile, void (*entry)(void));
 void l2_share_page_tables(void);
+/** What l2_begin() writes into the VMCS, alone: L1's pages and L2's registers stay as they are. */
+void world_write_vmcs(enum profile profile, void (*entry)(void));
 
+/** Enters L2 once and leaves it at that: vmx_run()'s result. */
+u32 l2_enter(void);
 /** Runs L2 to its next exit, which is then in `l2` and `l2_exit`. */
 void l2_run(void);
 /** Moves L2 behind the instruction that exited. */
@@ -78,8 +89,23 @@ void l2_skip(void);
 void l2_skip_access(void);
 
 /** Makes the VMCS name a copy of one of the first four pages: what L1 then does to the page, L2 does not notice, as if L0
-    had kept a page that is no longer the right one. PAGE_STALE: none of them. */
+    had kept a page that is no longer the right one. Any other number: nothing. */
 void world_make_stale(u32 page);
+
+/* ---- The enlightened VMCS. While one is in use, everything above that reads or writes the VMCS goes to its page. */
+/** Why there is none; a null pointer when there is. */
+extern const char *enlightened_missing;
+/** Makes all of the above use an enlightened VMCS, entered by VMLAUNCH first or at once by VMRESUME; a null pointer: the
+    ordinary VMCS, which becomes current again. */
+void world_use_enlightened(u8 *page, bool resume);
+/** Writes a whole enlightened VMCS into a page: a new start of L2. */
+void enlightened_fill(u32 page, void (*entry)(void));
+/** L2 is that of an enlightened VMCS from now on; it starts by VMLAUNCH. L1 works with `page`, L0 with `named`. */
+void enlightened_enter(u32 page, u32 named);
+/** The same L2, which VMRESUME takes from another page. */
+void enlightened_switch(u32 page);
+/** L2 is that of the ordinary VMCS again. */
+void enlightened_leave(void);
 
 /* ---- Verdicts. */
 void check(bool passed, const char *what);
@@ -145,8 +171,9 @@ void phase_apic(void);
 void phase_msr(void);
 void phase_ept(void);
 void phase_posted(void);
+void phase_enlightened(void);
 void round_trips(u64 count, bool checked);
-/** `stale`: which page world_make_stale() gets. */
+/** `stale`: the page of which L0 gets to see a copy; PAGE_KINDS: of none. */
 void storm(u64 iterations, u64 delay_loops, u32 stale);
 
 /* Marker and report numbers; README.md explains them. */

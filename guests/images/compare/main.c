@@ -9,15 +9,15 @@
 static const char *const keys[] = {"pages", "round-trips", "storm", "check", "delay", "stale", 0};
 
 /* In the order of the pages. */
-static const char *const stale_names[] = {"msr-bitmap", "apic-access", "virtual-apic", "pi-descriptor", "none"};
+static const char *const stale_names[] = {"msr-bitmap", "apic-access", "virtual-apic", "pi-descriptor", "evmcs", "none"};
 
 static u32 stale_page(void) {
   for (u32 page = 0; page < COUNT_OF(stale_names); page++)
     if (argument_is("stale", stale_names[page]))
       return page;
   if (argument_present("stale"))
-    refuse("command line: stale is msr-bitmap, apic-access, virtual-apic, pi-descriptor or none");
-  return PAGE_STALE;
+    refuse("command line: stale is msr-bitmap, apic-access, virtual-apic, pi-descriptor, evmcs or none");
+  return PAGE_KINDS;
 }
 
 u32 image_main(const struct boot_info *boot) {
@@ -35,6 +35,7 @@ u32 image_main(const struct boot_info *boot) {
   phase_msr();
   phase_ept();
   phase_posted();
+  phase_enlightened();
   round_trips(trips, checked);
   storm(iterations, delay_loops, stale);
   machine_report(REPORT_CHECKS_PASSED, checks_passed);

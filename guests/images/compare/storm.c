@@ -6,6 +6,7 @@
 #include "l1-pages.h"
 #include "machine.h"
 #include "memory.h"
+#include "storm-enlightened.h"
 #include "x2apic.h"
 
 #define FIRST_REPORT 0x10
@@ -13,6 +14,7 @@
 #define VECTORS 14
 #define POST_EVERY 2
 #define UNMAP_EVERY 4
+#define BURST_EVERY 4
 #define PRINTED_EXITS 8
 #define EXITS_PER_ITERATION 8
 #define EXITS_BESIDE 1000
@@ -39,6 +41,10 @@ enum counter {
   UNEXPECTED,
   VIOLATIONS,
   ANOMALIES,
+  ENLIGHTENED_ENTRIES,
+  ENLIGHTENED_REASONS,
+  ENLIGHTENED_ADDRESSES,
+  ENLIGHTENED_PRIORITIES,
   COUNTERS,
 };
 
@@ -64,6 +70,10 @@ static const struct {
     [UNEXPECTED] = {"unexpected exits", true},
     [VIOLATIONS] = {"EPT violations of pages that L1 had taken away", false},
     [ANOMALIES] = {"anomalies", false},
+    [ENLIGHTENED_ENTRIES] = {"entries from the enlightened VMCS", false},
+    [ENLIGHTENED_REASONS] = {"exit reasons in the enlightened VMCS that are not that of the exit", true},
+    [ENLIGHTENED_ADDRESSES] = {"RIPs in the enlightened VMCS that do not follow what L1 wrote", true},
+    [ENLIGHTENED_PRIORITIES] = {"TPRs of the enlightened L2 that differ in the virtual-APIC page or when loaded", true},
 };
 
 static u64 counters[COUNTERS];
@@ -131,11 +141,18 @@ static void take_page_away(void) {
   stretch.mapped[page] = false;
 }
 
+/* Before anything is posted: the enlightened L2 must not meet the notification. */
+static void enter_enlightened(void) {
+  if (!enlightened_missing && stretch.number % BURST_EVERY == BURST_EVERY - 1)
+    storm_enlightened_burst();
+}
+
 static void on_cpuid(void) {
   bool draining = stretch.number >= storm_l2.iterations / STORM_STRETCH;
   look_at_priority();
   look_at_exits(!draining);
   look_at_interrupt();
+  enter_enlightened();
   stretch.number++;
   if (!draining) {
     post_next();
@@ -227,6 +244,7 @@ static void begin(u64 iterations, u64 delay_loops, u32 stale) {
   memset(&stretch, 0, sizeof stretch);
   memset(counters, 0, sizeof counters);
   memset(posted_per_vector, 0, sizeof posted_per_vector);
+  storm_enlightened_begin(delay_loops, stale);
   l2_begin(PROFILE_FULL, l2_storm);
   msr_bitmap_set(bitmap(), MSR_IA32_FS_BASE, false, false);
   stretch.msr_intercepted = true;
@@ -269,13 +287,19 @@ static void conclude(void) {
   counters[MSR_MISMATCHES] = storm_l2.msr_mismatches;
   counters[WINDOW_MISMATCHES] = storm_l2.window_mismatches;
   counters[RECEIVED] = interrupts.count;
+  counters[ENLIGHTENED_ENTRIES] = storm_enlightened.entries;
+  counters[ENLIGHTENED_REASONS] = storm_enlightened.wrong_reasons;
+  counters[ENLIGHTENED_ADDRESSES] = storm_enlightened.wrong_addresses;
+  counters[ENLIGHTENED_PRIORITIES] = storm_enlightened.wrong_priorities;
   count_interrupts();
   for (u32 i = 0; i < COUNTERS; i++)
     counters[ANOMALIES] += meaning[i].anomaly ? counters[i] : 0;
   for (u32 i = 0; i < COUNTERS; i++) {
     machine_report(FIRST_REPORT + i, counters[i]);
-    print("storm: %lu %s\n", counters[i], meaning[i].text);
+    if (i != ANOMALIES)
+      print("storm: %lu %s\n", counters[i], meaning[i].text);
   }
+  print("storm: %lu %s\n", counters[ANOMALIES], meaning[ANOMALIES].text);
 }
 
 void storm(u64 iterations, u64 delay_loops, u32 stale) {

@@ -1,4 +1,5 @@
 #include "compare.h"
+#include "hyperv.h"
 #include "l1-pages.h"
 #include "machine.h"
 #include "memory.h"
@@ -14,6 +15,7 @@ extern u8 image_end[];
 struct l2_registers l2;
 struct l2_exit l2_exit;
 bool has_register_virtualization, has_virtual_interrupts, has_posted_interrupts;
+const char *enlightened_missing;
 
 static u8 static_pages[PAGES_COUNT * PAGE_SIZE] PAGE_ALIGNED;
 static u8 vmcs[PAGE_SIZE] PAGE_ALIGNED;
@@ -21,7 +23,9 @@ static u8 l2_stack[16384] __attribute__((aligned(16)));
 static u8 *pages = static_pages;
 static struct table_tree ept, l2_tables;
 static struct vmx_controls offered;
-static bool launched;
+/* Of the ordinary VMCS, and of the enlightened one. */
+static bool launched[2];
+static bool is_enlightened;
 
 u8 *world_page(u32 index) {
   return pages + index * PAGE_SIZE;
@@ -101,21 +105,22 @@ static void controls_choose(void) {
   has_posted_interrupts = x2apic_enable() && offered.pin & PIN_BASED_POSTED_INTR;
 }
 
-static void write_addresses(void) {
+static void write_addresses(const struct vmx_controls *controls) {
   vmx_write(VMCS_EPT_POINTER, ept_pointer());
   vmx_write(VMCS_MSR_BITMAP, (u64)world_page(PAGE_MSR_BITMAP));
-  vmx_write(VMCS_APIC_ACCESS_ADDR, (u64)world_page(PAGE_APIC_ACCESS));
   vmx_write(VMCS_VIRTUAL_APIC_PAGE_ADDR, (u64)world_page(PAGE_VIRTUAL_APIC));
-  if (offered.proc2 & SECONDARY_EXEC_ENABLE_VPID)
+  if (controls->proc2 & SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES)
+    vmx_write(VMCS_APIC_ACCESS_ADDR, (u64)world_page(PAGE_APIC_ACCESS));
+  if (controls->proc2 & SECONDARY_EXEC_ENABLE_VPID)
     vmx_write(VMCS_VIRTUAL_PROCESSOR_ID, L2_VPID);
-  if (offered.pin & PIN_BASED_POSTED_INTR) {
+  if (controls->pin & PIN_BASED_POSTED_INTR) {
     vmx_write(VMCS_POSTED_INTR_DESC_ADDR, (u64)world_pi_descriptor());
     vmx_write(VMCS_POSTED_INTR_NV, NOTIFICATION_VECTOR);
   }
 }
 
 /* Every field that the used controls make the processor read. VMCLEAR leaves them undefined. */
-static void write_neutral_fields(void) {
+static void write_neutral_fields(const struct vmx_controls *controls) {
   static const u32 zero[] = {
       VMCS_PAGE_FAULT_ERROR_CODE_MASK, VMCS_PAGE_FAULT_ERROR_CODE_MATCH, VMCS_CR3_TARGET_COUNT,
       VMCS_VM_EXIT_MSR_STORE_COUNT,    VMCS_VM_EXIT_MSR_LOAD_COUNT,      VMCS_VM_ENTRY_MSR_LOAD_COUNT,
@@ -126,7 +131,8 @@ static void write_neutral_fields(void) {
                                          VMCS_EOI_EXIT_BITMAP3, VMCS_GUEST_INTR_STATUS};
   for (u64 i = 0; i < COUNT_OF(zero); i++)
     vmx_write(zero[i], 0);
-  for (u64 i = 0; has_virtual_interrupts && i < COUNT_OF(end_of_interrupt); i++)
+  bool virtual_interrupts = controls->proc2 & SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY;
+  for (u64 i = 0; virtual_interrupts && i < COUNT_OF(end_of_interrupt); i++)
     vmx_write(end_of_interrupt[i], 0);
   /* L2 has no exception handlers: whatever it raises comes to L1, by name. */
   vmx_write(VMCS_EXCEPTION_BITMAP, 0xffffffff);
@@ -144,6 +150,7 @@ void world_create(u64 pages_address) {
   l2_tables_create();
   l2_idt_fill();
   vmx_load(vmcs);
+  enlightened_missing = hyperv_missing();
 }
 
 /* An entry that loads another CR3 keeps what is cached under a VPID. */
@@ -158,15 +165,16 @@ static const char *yes_no(bool value) {
 }
 
 void world_print(void) {
-  print("pages: MSR bitmap %lx, APIC-access %lx, virtual-APIC %lx, posted-interrupt descriptor %lx, window %lx\n",
+  print("pages: MSR bitmap %lx, APIC-access %lx, virtual-APIC %lx, posted-interrupt descriptor %lx, enlightened VMCS %lx, "
+        "window %lx\n",
         (u64)world_page(PAGE_MSR_BITMAP), (u64)world_page(PAGE_APIC_ACCESS), (u64)world_page(PAGE_VIRTUAL_APIC),
-        (u64)world_pi_descriptor(), (u64)world_page(PAGE_WINDOW));
+        (u64)world_pi_descriptor(), (u64)world_page(PAGE_ENLIGHTENED), (u64)world_page(PAGE_WINDOW));
   print("controls: pin %x, primary %x, secondary %x, exit %x, entry %x\n", offered.pin, offered.proc, offered.proc2,
         offered.exit, offered.entry);
   print("in use: MSR bitmap yes, APIC accesses yes, TPR shadow yes, APIC registers %s, virtual interrupts %s, "
-        "posted interrupts %s, VPID %s\n",
+        "posted interrupts %s, VPID %s, enlightened VMCS %s\n",
         yes_no(has_register_virtualization), yes_no(has_virtual_interrupts), yes_no(has_posted_interrupts),
-        yes_no(offered.proc2 & SECONDARY_EXEC_ENABLE_VPID));
+        yes_no(offered.proc2 & SECONDARY_EXEC_ENABLE_VPID), yes_no(!enlightened_missing));
 }
 
 static struct vmx_controls controls_of(enum profile profile) {
@@ -177,10 +185,14 @@ static struct vmx_controls controls_of(enum profile profile) {
   controls.proc2 &= ~(u32)(SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
   if (profile == PROFILE_APIC_ACCESS)
     controls.proc &= ~(u32)CPU_BASED_TPR_SHADOW;
+  if (profile == PROFILE_ENLIGHTENED) {
+    controls.pin &= ~(u32)PIN_BASED_EXT_INTR_MASK;
+    controls.proc2 &= ~(u32)SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES;
+  }
   return controls;
 }
 
-void l2_begin(enum profile profile, void (*entry)(void)) {
+void world_write_vmcs(enum profile profile, void (*entry)(void)) {
   struct vmx_controls controls = controls_of(profile);
   struct l2_start start = {
       .cr3 = (u64)l2_tables.root,
@@ -189,36 +201,57 @@ void l2_begin(enum profile profile, void (*entry)(void)) {
       .idt = l2_idt,
       .idt_gates = COUNT_OF(l2_idt),
   };
+  vmx_write_controls(&controls);
+  vmx_write_host_state(&controls);
+  write_addresses(&controls);
+  write_neutral_fields(&controls);
+  vmx_write_l2_state(&controls, &start);
+  page_tables_set(start.cr3);
+}
+
+void l2_begin(enum profile profile, void (*entry)(void)) {
   memset(&l2, 0, sizeof l2);
   msr_bitmap_intercept_all(world_page(PAGE_MSR_BITMAP));
   memset(world_page(PAGE_VIRTUAL_APIC), 0, PAGE_SIZE);
   pi_descriptor_clear(world_pi_descriptor(), NOTIFICATION_VECTOR, has_posted_interrupts ? x2apic_id() : 0);
-  vmx_write_controls(&controls);
-  vmx_write_host_state(&controls);
-  write_addresses();
-  write_neutral_fields();
-  vmx_write_l2_state(&controls, &start);
-  page_tables_set(start.cr3);
+  world_write_vmcs(profile, entry);
+}
+
+void world_use_enlightened(u8 *page, bool resume) {
+  is_enlightened = page != 0;
+  launched[true] = resume;
+  vmx_use_enlightened(page);
+  if (!page)
+    vmx_switch(vmcs);
 }
 
 void world_make_stale(u32 page) {
   static const u32 fields[] = {VMCS_MSR_BITMAP, VMCS_APIC_ACCESS_ADDR, VMCS_VIRTUAL_APIC_PAGE_ADDR,
                                VMCS_POSTED_INTR_DESC_ADDR};
-  if (page >= PAGE_STALE || (page == PAGE_PI_DESCRIPTOR && !has_posted_interrupts))
+  if (page >= COUNT_OF(fields) || (page == PAGE_PI_DESCRIPTOR && !has_posted_interrupts))
     return;
-  memcpy(world_page(PAGE_STALE + page), world_page(page), PAGE_SIZE);
+  memcpy(world_page(PAGE_STALE), world_page(page), PAGE_SIZE);
   u64 offset = page == PAGE_PI_DESCRIPTOR ? PI_DESCRIPTOR_OFFSET : 0;
-  vmx_write(fields[page], (u64)world_page(PAGE_STALE + page) + offset);
+  vmx_write(fields[page], (u64)world_page(PAGE_STALE) + offset);
 }
 
 void l2_share_page_tables(void) {
   page_tables_set(read_cr3());
 }
 
+u32 l2_enter(void) {
+  bool resume = launched[is_enlightened];
+  u32 outcome = is_enlightened ? vmx_run_enlightened(&l2, resume) : vmx_run(&l2, resume);
+  /* A failed entry leaves the launch state as it was. */
+  if (!outcome && !(vmx_read(VMCS_VM_EXIT_REASON) & EXIT_REASON_FAILED_VMENTRY))
+    launched[is_enlightened] = true;
+  return outcome;
+}
+
 void l2_run(void) {
-  u32 outcome = vmx_run(&l2, launched);
+  u32 outcome = l2_enter();
   if (outcome)
-    vmx_failed(launched ? "VMRESUME" : "VMLAUNCH", outcome);
+    vmx_failed(launched[is_enlightened] ? "VMRESUME" : "VMLAUNCH", outcome);
   l2_exit = (struct l2_exit){
       .reason = (u32)vmx_read(VMCS_VM_EXIT_REASON),
       .length = (u32)vmx_read(VMCS_VM_EXIT_INSTRUCTION_LEN),
@@ -228,9 +261,6 @@ void l2_run(void) {
       .linear = vmx_read(VMCS_GUEST_LINEAR_ADDRESS),
       .physical = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS),
   };
-  /* A failed entry leaves the launch state clear. */
-  if (!(l2_exit.reason & EXIT_REASON_FAILED_VMENTRY))
-    launched = true;
 }
 
 void l2_skip(void) {

@@ -1,0 +1,2 @@
+/** Writes `vmx-tables.h` into a folder. */
+export declare function writeHeader(folder: string): void;
