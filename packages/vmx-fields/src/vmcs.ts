@@ -59,6 +59,14 @@ export class Vmcs {
     else this.writeBig(row.word, BigInt.asUintN(fieldBits(row.width), value));
   }
 
+  /** {@link writeField} from the two halves of the register, without a bigint. */
+  writeFieldPair({ row, high: isHigh }: FieldAccess, low: number, high: number): void {
+    const bits = fieldBits(row.width);
+    if (isHigh) this.words[row.word + 1] = low;
+    else if (bits === 64) this.write64(row.word, low, high);
+    else this.write64(row.word, bits === 16 ? low & 0xffff : low, 0);
+  }
+
   copyFrom(other: Vmcs): void {
     this.words.set(other.words);
   }

@@ -1,4 +1,4 @@
-import { addressHigh, addressLow, field, type Vmcs } from '@nvmx/vmx-fields';
+import { addressHigh, addressLow, bigHigh, bigLow, field, type Vmcs } from '@nvmx/vmx-fields';
 import { type Registers, RSP } from '@nvmx/x86';
 
 /** A general register by its number in exit information, as the guest had it at the exit. */
@@ -8,8 +8,18 @@ export function readRegister(o: { registers: Registers; vmcs: Vmcs }, number: nu
 
 /** Writes a general register by its number in exit information: the guest has it after the next VM entry. */
 export function writeRegister(o: { registers: Registers; vmcs: Vmcs }, number: number, value: bigint): void {
-  if (number === RSP) o.vmcs.writeBig(field.GUEST_RSP, value);
-  else o.registers.setBig(number, value);
+  writeRegisterPair(o, number, bigLow(value), bigHigh(value));
+}
+
+/** {@link writeRegister} by halves, for the paths that many exits take. */
+export function writeRegisterPair(
+  o: { registers: Registers; vmcs: Vmcs },
+  number: number,
+  low: number,
+  high: number,
+): void {
+  if (number === RSP) o.vmcs.write64(field.GUEST_RSP, low, high);
+  else o.registers.set(number, low, high);
 }
 
 /** Advances RIP past the instruction that caused the exit, and ends blocking by STI and MOV SS. */
