@@ -274,6 +274,11 @@ function* candidates(
   region: Region,
   range: { start: number; end: number },
 ): Generator<Memslot, void, void> {
+  if (isLone(entry, region.level)) {
+    const slot = loneSlot(entry);
+    if (slot !== undefined) yield slot;
+    return;
+  }
   const { first, last } = entriesOf(region, entry.shift, range);
   for (let i = first; i <= last; i++) {
     if (entry instanceof Block) {

@@ -2,11 +2,11 @@ export { DirtyLog } from './dirty-log.ts';
 export { HostAddressSpace } from './host-address-space.ts';
 export { InvalidationState, type NotifierState } from './invalidation-state.ts';
 export type { MmuNotifierListener } from './listeners.ts';
-export type { MemoryRegion, RegionChange, RegionPlan } from './memory-region.ts';
+export type { MemoryRegion, RegionChange, RegionPlan, SlotSet } from './memory-region.ts';
 export { Memslot, type MemslotFlags } from './memslot.ts';
-export { MemslotProtocol } from './memslot-protocol.ts';
+export type { MemslotProtocol } from './memslot-protocol.ts';
 export { GFN_END, Memslots, SLOT_PAGES_MAX, USER_MEM_SLOTS } from './memslots.ts';
-export { NotifierProtocol } from './notifier-protocol.ts';
+export type { NotifierProtocol } from './notifier-protocol.ts';
 export type {
   AccessObserver,
   BackendStatistics,
