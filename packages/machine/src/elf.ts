@@ -110,7 +110,7 @@ function segmentOf(image: Uint8Array, header: ProgramHeader): ElfSegment {
   const { gpa, offset, fileBytes, memoryBytes } = header;
   const at = `the segment at ${hex(gpa)}`;
   if (fileBytes > memoryBytes) {
-    throw refusal(`${at} has ${fileBytes} bytes in the file, but ${memoryBytes} in memory`, { gpa });
+    throw refusal(`${at} is larger in the file (${fileBytes} bytes) than in memory (${memoryBytes})`, { gpa });
   }
   if (offset + fileBytes > image.length) throw refusal(`${at} ends beyond the file`, { gpa, offset, fileBytes });
   return { gpa, bytes: image.subarray(offset, offset + fileBytes), memoryBytes };

@@ -44,6 +44,11 @@ describe('parseElf', () => {
     expect(parseElf(elf({ segments: [goodSegment(), zeros] }), bounds).segments).toHaveLength(2);
   });
 
+  it('takes a segment of a single zero, in a file that ends with its program headers', () => {
+    const zero = { gpa: 0x10_0000, bytes: new Uint8Array(0), memoryBytes: 1 };
+    expect(parseElf(elf({ segments: [zero] }), bounds).segments).toEqual([zero]);
+  });
+
   it('takes segments that touch, in any order', () => {
     const segments = [
       { gpa: 0x10_0003, bytes: code },
@@ -83,12 +88,12 @@ describe('parseElf refuses with ENOEXEC and one sentence', () => {
     [
       'a segment larger in the file than in memory',
       { segments: [{ ...good, memoryBytes: 2 }] },
-      'the segment at 0x100000 has 3 bytes in the file, but 2 in memory',
+      'the segment at 0x100000 is larger in the file (3 bytes) than in memory (2)',
     ],
     [
-      'a segment with bytes in the file and none in memory',
-      { segments: [{ ...good, memoryBytes: 0 }] },
-      'the segment at 0x100000 has 3 bytes in the file, but 0 in memory',
+      'a segment with a byte in the file and none in memory',
+      { segments: [{ ...goodSegment(), memoryBytes: 0 }] },
+      'the segment at 0x100000 is larger in the file (1 bytes) than in memory (0)',
     ],
     [
       'a segment that ends one byte past the file',
@@ -144,6 +149,10 @@ describe('parseElf refuses with ENOEXEC and one sentence', () => {
       expectRefusal(image, 'ENOEXEC', 'it is not an ELF file');
     }
     expectRefusal(new Uint8Array(0), 'ENOEXEC', 'it is not an ELF file');
+  });
+
+  it('a file that is all header', () => {
+    expectRefusal(elf({ segments: [] }), 'ENOEXEC', 'it has no program headers');
   });
 
   it('a file cut at any length', () => {
