@@ -60,6 +60,8 @@ export function handleVmptrld(vcpu: Vcpu): void {
     vmFail(vcpu, vmInstructionError.VMXERR_VMPTRLD_VMXON_POINTER);
     return;
   }
+  // Unlike handle_vmptrld(), which refuses without a word while an enlightened VMCS is current: it stops being current.
+  drive(vcpu.nested.evmcs.release());
   if (address !== vcpu.nested.currentVmptr && !loadVmcs12(vcpu, address)) {
     vmFail(vcpu, vmInstructionError.VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID);
     return;

@@ -4,6 +4,7 @@ import {
   cr0,
   cr4,
   efer,
+  evmcsControls,
   field,
   interruptionInfo,
   isCanonicalPair,
@@ -178,6 +179,44 @@ export const controlChecks: readonly EntryCheck[] = [
   { id: 'vm-entry-reserved', section: ENTRY, holds: allows(field.VM_ENTRY_CONTROLS, controlCapabilities.vmEntry) },
   { id: 'vm-entry-msr-load-list', section: ENTRY, holds: msrList(entryLoadList) },
   { id: 'vm-entry-event', section: ENTRY, holds: isValidEntryEvent },
+];
+
+const TLFS = 'Hyper-V TLFS, Nested Virtualization';
+
+/** A control word has only bits that an enlightened VMCS can carry, besides those that must be 1. */
+const carries = (word: number, supported: number, o: { readonly low: number }) => (vmcs12: Vmcs) =>
+  (vmcs12.read32(word) & ~(supported | o.low)) === 0;
+
+/** Rules that an enlightened VMCS adds: it has no field for what these controls need. VMfailValid with error 7. */
+export const enlightenedControlChecks: readonly EntryCheck[] = [
+  {
+    id: 'enlightened-pin-based',
+    section: TLFS,
+    holds: carries(field.PIN_BASED_VM_EXEC_CONTROL, evmcsControls.pinBased, controlCapabilities.pinBased),
+  },
+  {
+    id: 'enlightened-proc-based',
+    section: TLFS,
+    holds: carries(field.CPU_BASED_VM_EXEC_CONTROL, evmcsControls.procBased, controlCapabilities.procBased),
+  },
+  {
+    id: 'enlightened-secondary',
+    section: TLFS,
+    holds: implies(
+      proc(procBased.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS),
+      carries(field.SECONDARY_VM_EXEC_CONTROL, evmcsControls.secondary, controlCapabilities.secondary),
+    ),
+  },
+  {
+    id: 'enlightened-vm-exit',
+    section: TLFS,
+    holds: carries(field.VM_EXIT_CONTROLS, evmcsControls.vmExit, controlCapabilities.vmExit),
+  },
+  {
+    id: 'enlightened-vm-entry',
+    section: TLFS,
+    holds: carries(field.VM_ENTRY_CONTROLS, evmcsControls.vmEntry, controlCapabilities.vmEntry),
+  },
 ];
 
 function isValidEptp(vmcs12: Vmcs): boolean {

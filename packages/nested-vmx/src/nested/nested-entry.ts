@@ -19,11 +19,20 @@ import { releaseVmcs12 } from '../instructions/region.ts';
 import { exceptionEvent, isValidEvent } from '../vcpu/event-info.ts';
 import { skipInstruction } from '../vcpu/guest-registers.ts';
 import type { Vcpu } from '../vcpu/vcpu.ts';
-import { controlChecks, type EntryCheck, firstFailure, guestStateChecks, hostStateChecks } from './entry-checks.ts';
+import {
+  controlChecks,
+  type EntryCheck,
+  enlightenedControlChecks,
+  firstFailure,
+  guestStateChecks,
+  hostStateChecks,
+} from './entry-checks.ts';
 import { entryLoadList, loadMsrList } from './msr-lists.ts';
 import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
 import { dirtyGroup } from './nested-state.ts';
 import { prepareVmcs02, VPID02 } from './vmcs02.ts';
+
+const enlightenedChecks = [...controlChecks, ...enlightenedControlChecks];
 
 /** VMLAUNCH and VMRESUME of L1 (nested_vmx_run()). On success L2 is what the vCPU runs next. */
 export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void {
@@ -43,7 +52,8 @@ export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void
     vmFail(vcpu, o.launch ? VMXERR_VMLAUNCH_NONCLEAR_VMCS : VMXERR_VMRESUME_NONLAUNCHED_VMCS);
     return;
   }
-  if (fails(vcpu, dirtyGroup.controls, controlChecks)) {
+  const checks = nested.evmcs.isActive ? enlightenedChecks : controlChecks;
+  if (fails(vcpu, dirtyGroup.controls, checks)) {
     vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_INVALID_CONTROL_FIELD);
     return;
   }

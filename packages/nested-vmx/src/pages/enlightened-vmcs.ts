@@ -92,10 +92,10 @@ export class EnlightenedVmcs {
 
   /** VMXOFF, VMCLEAR, another VMCS: the page is no longer current. */
   *release(): Op<void> {
-    if (!this.isActive) return;
+    if (this.page.gpa === undefined) return;
+    this.page.release({ dirty: this.isActive });
     this.#gpa = NO_PHYSICAL_ADDRESS;
     this.#syncPending = false;
-    this.page.release({ dirty: true });
     yield* this.page.deactivate();
   }
 

@@ -4,13 +4,19 @@ import {
   controlCapabilities,
   controlChecks,
   type EntryCheck,
+  enlightenedControlChecks,
   firstFailure,
   guestStateChecks,
   hostStateChecks,
 } from '../../src/index.ts';
 import { validVmcs12 } from '../valid-vmcs12.ts';
 
-const groups = { controls: controlChecks, host: hostStateChecks, guest: guestStateChecks } as const;
+const groups = {
+  controls: controlChecks,
+  enlightened: enlightenedControlChecks,
+  host: hostStateChecks,
+  guest: guestStateChecks,
+} as const;
 
 const set = (vmcs: Vmcs, word: number, mask: number): void => vmcs.write32(word, vmcs.read32(word) | mask);
 const proc = (mask: number) => (v: Vmcs) => set(v, field.CPU_BASED_VM_EXEC_CONTROL, mask);
@@ -113,6 +119,16 @@ const broken: readonly (readonly [keyof typeof groups, string, (v: Vmcs) => void
   ['controls', 'vm-entry-event', (v) => v.write32(field.VM_ENTRY_INTR_INFO_FIELD, 0x8000_0100)],
   ['controls', 'vm-entry-event', (v) => v.write32(field.VM_ENTRY_INTR_INFO_FIELD, 0x8000_030e)],
   ['controls', 'vm-entry-event', (v) => v.write32(field.VM_ENTRY_INTR_INFO_FIELD, 0x8000_0b06)],
+  ['enlightened', 'enlightened-pin-based', postedInterrupts],
+  ['enlightened', 'enlightened-secondary', second(secondary.SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES)],
+  ['enlightened', 'enlightened-secondary', second(secondary.SECONDARY_EXEC_APIC_REGISTER_VIRT)],
+  ['enlightened', 'enlightened-proc-based', proc(procBased.CPU_BASED_ACTIVATE_TERTIARY_CONTROLS)],
+  [
+    'enlightened',
+    'enlightened-vm-exit',
+    (v) => set(v, field.VM_EXIT_CONTROLS, vmExit.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER),
+  ],
+  ['enlightened', 'enlightened-vm-entry', (v) => set(v, field.VM_ENTRY_CONTROLS, vmEntry.VM_ENTRY_SMM)],
   ['host', 'host-cr0', (v) => v.write32(field.HOST_CR0, cr0.PE | cr0.PG)],
   ['host', 'host-cr4', (v) => v.write32(field.HOST_CR4, cr4.PAE)],
   ['host', 'host-cr3', (v) => v.write64(field.HOST_CR3, 0, 1 << 14)],
