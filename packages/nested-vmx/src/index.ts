@@ -4,6 +4,7 @@ export { type FaultOutcome, Mmu } from './mmu/mmu.ts';
 export {
   controlChecks,
   type EntryCheck,
+  enlightenedControlChecks,
   firstFailure,
   guestStateChecks,
   hostStateChecks,
