@@ -311,6 +311,16 @@ export const packageCases: readonly BadCase[] = [
   },
   {
     rule: 'docstrings',
+    case: 'constants in one block share a docstring; a gap, a comment or a function ends the block',
+    files: {
+      [`${sync}/src/index.ts`]: `export { A, B, C, D, E, f } from './thing.ts';\n`,
+      [`${sync}/src/thing.ts`]:
+        '/** One, and two. */\nexport const A = 1;\nexport const B = 2;\n\nexport const C = 3;\n/** Four. */\nexport const D = 4;\n// five\nexport const E = 5;\nexport function f() {}\n',
+    },
+    found: [5, 9, 10].map((line) => `${sync}/src/thing.ts:${line}`),
+  },
+  {
+    rule: 'docstrings',
     case: 'an undocumented export behind two re-exports and another name',
     files: {
       [`${sync}/src/index.ts`]: `export { thing } from './middle.ts';\n`,

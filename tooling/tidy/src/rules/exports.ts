@@ -134,7 +134,7 @@ function origin(room: Room, from: TextFile, statement: ts.Statement): TextFile |
 function find(room: Room, file: TextFile, name: string): Declaration | undefined {
   const { statements } = tree(file);
   const here = statements.filter((statement) => declaredNames(statement).includes(name));
-  const node = here.find(isDocumented) ?? here[0];
+  const node = here.find((statement) => isDocumented(statement)) ?? here[0];
   if (node !== undefined) return { file, node };
   for (const statement of statements) {
     const source = passesOn(statement, name);
@@ -175,8 +175,18 @@ function isExported(statement: ts.HasModifiers): boolean {
   return ts.getModifiers(statement)?.some((one) => one.kind === ts.SyntaxKind.ExportKeyword) === true;
 }
 
+/** One docstring does for a block of constants: lines that follow each other with nothing between. */
 function isDocumented(node: ts.Node): boolean {
-  return ts.getJSDocCommentsAndTags(node).some((part) => ts.isJSDoc(part) && (part.comment?.length ?? 0) > 0);
+  const own = ts.getJSDocCommentsAndTags(node).some((part) => ts.isJSDoc(part) && (part.comment?.length ?? 0) > 0);
+  const above = own ? undefined : constantAbove(node);
+  return own || (above !== undefined && isDocumented(above));
+}
+
+function constantAbove(node: ts.Node): ts.Node | undefined {
+  if (!ts.isVariableStatement(node) || !ts.isSourceFile(node.parent)) return undefined;
+  const above = node.parent.statements[node.parent.statements.indexOf(node) - 1];
+  const between = above === undefined ? '' : node.parent.text.slice(above.getEnd(), node.getStart());
+  return above !== undefined && ts.isVariableStatement(above) && between === '\n' ? above : undefined;
 }
 
 export const exportRules: readonly Rule[] = [entriesListExports, noStarExports, noDefaultExports, exportsAreDocumented];
