@@ -10,7 +10,7 @@ import {
   pageOffset,
   type TraceSink,
 } from '@nvmx/guest-memory';
-import type { BackendStatistics, Memslots, VmMemory } from '@nvmx/mmu-events';
+import type { BackendStatistics, VmMemory } from '@nvmx/mmu-events';
 import { RwLock } from '@nvmx/sync';
 import { Decisions } from './decisions.ts';
 import type { ResolvedPage } from './page-resolver.ts';
@@ -26,6 +26,9 @@ export interface PfnCacheOptions {
   readonly statistics?: BackendStatistics;
   readonly trace?: TraceSink | undefined;
 }
+
+const UNUSABLE = -1;
+const ALWAYS_USABLE = -2;
 
 /**
  * What a cache knows, what its readers may do with that, and the few ways in which it changes. The steps that make it
@@ -49,13 +52,11 @@ export abstract class CacheState extends Decisions {
   /** Of the address in its page: `view` begins at the page. */
   #offset = 0;
   /**
-   * What a hit compares with the published memslots: those of the translation while the cache is valid and active, else
-   * undefined. The first field to change when the page is taken away and the last when it is published, so that it can
-   * be read without the lock.
+   * What a hit compares with the tag of the published memslots: that of the translation while the cache is valid and
+   * active, else UNUSABLE; a cache by hva needs no memslots. The first field to change when the page is taken away and
+   * the last when it is published, so that it can be read without the lock. A number, so that a hit compares numbers.
    */
-  #usableUnder: Memslots | undefined;
-  /** The same for a cache by hva, which is usable under any memslots. */
-  #usableAlways = false;
+  #usableTag = UNUSABLE;
 
   constructor(o: PfnCacheOptions) {
     super();
@@ -158,7 +159,8 @@ export abstract class CacheState extends Decisions {
    */
   isUsable(): boolean {
     this.statistics.checks++;
-    return this.#usableUnder === this.vm.memslots || this.#usableAlways;
+    if (this.#usableTag === this.vm.memslots.tag) return true;
+    return this.#usableTag === ALWAYS_USABLE;
   }
 
   /**
@@ -252,7 +254,7 @@ export abstract class CacheState extends Decisions {
   #settle(): void {
     const usable = this.#valid && (this.#active || !this.activeFlag());
     const { memslots } = this.#translation;
-    this.#usableUnder = usable ? memslots : undefined;
-    this.#usableAlways = usable && memslots === undefined;
+    if (!usable) this.#usableTag = UNUSABLE;
+    else this.#usableTag = memslots === undefined ? ALWAYS_USABLE : memslots.tag;
   }
 }

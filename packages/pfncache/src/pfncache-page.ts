@@ -19,7 +19,8 @@ export class PfncachePage implements HeldPage {
   /** The backend's, as long as the page is in `context.open`: a copy, so that a use costs one branch. */
   observer: AccessObserver | undefined;
   readonly #context: PageContext;
-  #gpa: Gpa | undefined;
+  /** The gpa of the last successful hold, or -1: a number always, so that a hit compares numbers and nothing else. */
+  #gpa = NO_GPA;
   #pfn: Pfn | undefined;
   #stamp = -1;
 
@@ -30,7 +31,7 @@ export class PfncachePage implements HeldPage {
   }
 
   get gpa(): Gpa | undefined {
-    return this.#gpa;
+    return this.#gpa === NO_GPA ? undefined : (this.#gpa as Gpa);
   }
 
   get pfn(): Pfn {
@@ -85,7 +86,8 @@ export class PfncachePage implements HeldPage {
    * Keeps the page. What hardware wrote is marked dirty by gfn, in the memslots of now: those of the hold may be gone.
    */
   release(o: { dirty: boolean }): void {
-    if (o.dirty && this.#gpa !== undefined) this.#context.vm.markDirty(gpaToGfn(this.#gpa));
+    const { gpa } = this;
+    if (o.dirty && gpa !== undefined) this.#context.vm.markDirty(gpaToGfn(gpa));
   }
 
   *deactivate(): Op<void> {
@@ -100,14 +102,15 @@ export class PfncachePage implements HeldPage {
   }
 
   #tell(observer: AccessObserver): void {
-    observer.l0Access(this, this.#gpa!, this.cache.pfn!);
+    observer.l0Access(this, this.#gpa as Gpa, this.cache.pfn!);
   }
 
   #forget(): void {
-    this.#gpa = undefined;
+    this.#gpa = NO_GPA;
     this.#pfn = undefined;
   }
 }
 
+const NO_GPA = -1;
 const held: HoldOutcome = { ok: true };
 const closed: HoldOutcome = { ok: false, code: 'EIO' };

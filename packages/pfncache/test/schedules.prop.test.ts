@@ -204,7 +204,7 @@ function search(create: (o: PfnCacheOptions) => PfnCache, runs: number): string 
 }
 
 test('random schedules of a vCPU, a reader, host events and slot updates break no invariant (I1 .. I4, I7, I10)', () => {
-  expect(search((o) => new PfnCache(o), 1500)).toBeUndefined();
+  expect(search((o) => new PfnCache(o), 800)).toBeUndefined();
 });
 
 const symptoms: readonly [new (o: PfnCacheOptions) => PfnCache, string][] = [
