@@ -9,7 +9,7 @@ const iir = { NONE: 1, MODEM_STATUS: 0, TRANSMITTER_EMPTY: 2, RECEIVED: 4, LINE_
 const fcr = { ENABLE: 1, CLEAR_RECEIVER: 2 } as const;
 const lsr = { DATA_READY: 1, OVERRUN: 2, TRANSMITTER_EMPTY: 0x60 } as const;
 const mcr = { DTR: 1, RTS: 2, OUT1: 4, OUT2: 8, LOOP: 0x10, ALL: 0x1f } as const;
-const msr = { CTS: 0x10, DSR: 0x20, RI: 0x40, DCD: 0x80, LINES: 0xf0 } as const;
+const msr = { CTS: 0x10, DSR: 0x20, RI: 0x40, DCD: 0x80 } as const;
 
 /** What a null modem with nobody in the way shows: clear to send, data set ready, carrier. */
 const LINES_OF_THE_HOST = msr.CTS | msr.DSR | msr.DCD;

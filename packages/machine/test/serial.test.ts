@@ -22,6 +22,10 @@ describe('transmitter', () => {
     serial.write(DATA, 1, 0x01);
     serial.write(IER, 1, 0x02);
     expect([serial.read(DATA), serial.read(IER)]).toEqual([1, 2]);
+    serial.write(DATA, 1, 0x40);
+    expect([serial.read(DATA), serial.read(IER)]).toEqual([0x40, 2]);
+    serial.write(IER, 1, 0x80);
+    expect([serial.read(DATA), serial.read(IER)]).toEqual([0x40, 0x80]);
     serial.write(LCR, 1, 3);
     expect([serial.read(LCR), serial.read(IER), sent.length]).toEqual([3, 0, 0]);
   });
@@ -101,6 +105,35 @@ describe('interrupt identification', () => {
     expect([serial.read(IIR), serial.read(IIR)]).toEqual([2, 1]);
   });
 
+  it.each([
+    ['data', 1, 4],
+    ['transmitter', 2, 2],
+    ['line status', 4, 6],
+    ['modem status', 8, 0],
+  ])('shows %s under its own enable bit, and under no other', (_cause, bit, identification) => {
+    for (const enabled of [1, 2, 4, 8]) {
+      const { serial } = port();
+      if (bit === 1 || bit === 4) serial.receive(1);
+      if (bit === 4) serial.receive(2);
+      if (bit === 4) serial.read(DATA);
+      if (bit === 8) serial.write(MCR, 1, LOOP);
+      serial.write(IER, 1, enabled);
+      if (enabled === 2 && bit !== 2) expect(serial.read(IIR)).toBe(2);
+      expect(serial.read(IIR), `enabled ${enabled}`).toBe(enabled === bit ? identification : 1);
+    }
+  });
+
+  it('does not show "transmitter empty" again when another cause is enabled', () => {
+    const { serial } = port();
+    serial.write(IER, 1, 2);
+    expect(serial.read(IIR)).toBe(2);
+    serial.write(IER, 1, 3);
+    expect(serial.read(IIR)).toBe(1);
+    serial.write(IER, 1, 1);
+    serial.write(IER, 1, 3);
+    expect(serial.read(IIR)).toBe(2);
+  });
+
   it('shows nothing that is not enabled', () => {
     const { serial } = port();
     serial.receive(1);
@@ -144,6 +177,13 @@ describe('modem', () => {
       expect(serial.read(MSR) & 0xf0).toBe(input);
       expect(serial.read(MCR)).toBe(LOOP | output);
     }
+  });
+
+  it('loops nothing back while only outputs are set', () => {
+    const { serial, sent } = port();
+    serial.write(MCR, 1, 0x0f);
+    serial.write(DATA, 1, 0x41);
+    expect([serial.read(MSR), serial.read(LSR) & 1, sent.length]).toEqual([0xb0, 0, 1]);
   });
 
   it('shows changes since the last read, the ring only when it ends', () => {
