@@ -146,6 +146,16 @@ describe('devices', () => {
     expect(figuresOf(enable, code.wrmsr(0x83f, 0x41), code.rdmsr(0x822), report(0))).toEqual([[0, 2]]);
   });
 
+  it('include an APIC that takes addresses as wide as CPUID says, and no wider', () => {
+    const board = boardOf();
+    board.machine.load(program([0xb8, 0x08, 0, 0, 0x80, 0x0f, 0xa2], report(0), code.exit(0)));
+    board.machine.run();
+    const width = BigInt(board.figures[0]![1] & 0xff);
+    const { apic } = board.machine;
+    expect(apic.writeMsr(0x1b, 0x800n | (1n << width))).toBe(false);
+    expect(apic.writeMsr(0x1b, 0x800n | (1n << (width - 1n)))).toBe(true);
+  });
+
   it('raise #GP for a reserved x2APIC register', () => {
     const { machine } = boardOf();
     machine.load(program(code.wrmsr(0x1b, 0xfee0_0d00), code.rdmsr(0x804), code.exit(0)));
