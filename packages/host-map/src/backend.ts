@@ -4,6 +4,7 @@ import type { Op } from '@nvmx/sync';
 import { HostMap, type HostMapOptions } from './host-map.ts';
 import { HostMapPage, type PageContext } from './host-map-page.ts';
 
+/** See {@link HostMapOptions}. */
 export interface HostMapBackendOptions {
   readonly allowUnsafeMappings?: boolean;
   readonly trace?: TraceSink | undefined;

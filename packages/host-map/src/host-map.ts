@@ -20,6 +20,7 @@ export type MapOutcome =
   | { readonly ok: true; readonly pfn: Pfn }
   | { readonly ok: false; readonly code: 'EINVAL' | 'EFAULT'; readonly cause?: OperatingError };
 
+/** Whose pages are mapped, and which of them may be. */
 export interface HostMapOptions {
   readonly vm: VmMemory;
   /**

@@ -16,6 +16,7 @@ import { Decisions } from './decisions.ts';
 import type { ResolvedPage } from './page-resolver.ts';
 import { pageNumber, type Target, Translation } from './translation.ts';
 
+/** Whose page is cached, for what access, and for whom. */
 export interface PfnCacheOptions {
   readonly vm: VmMemory;
   /** `read` takes no write permission: a page of a read-only memslot can be cached, and sharing is not broken up. */
@@ -35,6 +36,7 @@ const ALWAYS_USABLE = -2;
  * change, and their order, are in PfnCache.
  */
 export abstract class CacheState extends Decisions {
+  // `declare` leaves no empty field behind that the engine would have to expect: it saves a tenth of a hit.
   declare readonly access: 'read' | 'write';
   declare readonly vcpu: number | 'none';
   declare readonly statistics: BackendStatistics;

@@ -12,6 +12,7 @@ export type RefreshOutcome =
   | { readonly ok: true; readonly pfn: Pfn; readonly stamp: number }
   | { readonly ok: false; readonly code: RefreshError; readonly cause?: OperatingError };
 
+/** The errno of a failure. */
 export type RefreshError = 'EINVAL' | 'EFAULT' | 'EIO';
 
 export const inactive: RefreshOutcome = { ok: false, code: 'EINVAL' };
