@@ -89,8 +89,10 @@ export class Cpu {
   cr2High = 0;
   /** CR8 without TPR shadow. */
   cr8 = 0;
-  /** DR0..DR3 as pairs, DR6 at 12. DR7 is in the VMCS. */
+  /** DR0..DR3 as pairs, DR6 at 12, DR7 at 14. */
   readonly debugRegisters = new Int32Array(16);
+  debugctlLow = 0;
+  debugctlHigh = 0;
   readonly msrs = new MsrFile();
 
   readonly tlbs = new Tlb();

@@ -30,7 +30,6 @@ const {
   PAGE_FAULT_ERROR_CODE_MATCH,
   GUEST_IDTR_BASE,
   GUEST_IDTR_LIMIT,
-  GUEST_DR7,
   EXIT_QUALIFICATION,
 } = field;
 
@@ -59,6 +58,7 @@ const TSS_RSP0 = 4;
 /** IST1 is at 36; the index counts from 1. */
 const TSS_IST = 28;
 const DEBUG_STATUS = 12;
+const DEBUG_CONTROL = 14;
 const DR7_GD = 0x2000;
 const ACTIVE = 0;
 
@@ -102,11 +102,15 @@ function deliverFault(cpu: Cpu, vector: Vector, errorCode: number): void {
     exitForFault(cpu, vector, errorCode);
     return;
   }
-  if (vector === Vector.PF) {
-    cpu.cr2Low = cpu.faultLow;
-    cpu.cr2High = cpu.faultHigh;
-  }
+  setFaultAddress(cpu, vector);
   deliver(cpu, { info: infoOf(vector, errorCode), errorCode, length: 0 });
+}
+
+/** A page fault that does not exit leaves its address in CR2, even when a double fault is what is delivered. */
+function setFaultAddress(cpu: Cpu, vector: Vector): void {
+  if (vector !== Vector.PF) return;
+  cpu.cr2Low = cpu.faultLow;
+  cpu.cr2High = cpu.faultHigh;
 }
 
 function exitForFault(cpu: Cpu, vector: Vector, errorCode: number): void {
@@ -154,6 +158,7 @@ function nextEvent(cpu: Cpu, event: Event): Event | undefined {
     exitForFault(cpu, vector, errorCode);
     return undefined;
   }
+  setFaultAddress(cpu, vector);
   const isException = (event.info & TYPE) === EventType.HARDWARE_EXCEPTION;
   const first = event.info & VECTOR;
   if (isException && first === Vector.DF) {
@@ -166,10 +171,6 @@ function nextEvent(cpu: Cpu, event: Event): Event | undefined {
     if (!isIntercepted(cpu, Vector.DF, 0)) return { info: infoOf(Vector.DF, 0), errorCode: 0, length: 0 };
     exitForFault(cpu, Vector.DF, 0);
     return undefined;
-  }
-  if (vector === Vector.PF) {
-    cpu.cr2Low = cpu.faultLow;
-    cpu.cr2High = cpu.faultHigh;
   }
   return { info: infoOf(vector, errorCode), errorCode, length: 0 };
 }
@@ -316,7 +317,7 @@ export function deliverDebugTrap(cpu: Cpu): void {
 /** What a delivered #DB leaves in the debug registers. */
 export function recordDebugCauses(cpu: Cpu, causes: number): void {
   cpu.debugRegisters[DEBUG_STATUS] = (cpu.debugRegisters[DEBUG_STATUS] & ~15) | causes;
-  cpu.v[GUEST_DR7] &= ~DR7_GD;
+  cpu.debugRegisters[DEBUG_CONTROL] &= ~DR7_GD;
 }
 
 /** INT3, INTO, INT1: a software exception, unless the exception bitmap takes it. RIP must stand at the instruction. */

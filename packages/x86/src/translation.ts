@@ -93,7 +93,7 @@ class GuestReader implements TableReader {
   }
 
   setBits(address: number, bits: number): void {
-    writeTableBits(this.#cpu, this.#translator.table(address), bits);
+    writeTableBits(this.#cpu, this.#translator.table(address, Access.WRITE), bits);
   }
 }
 
@@ -169,15 +169,18 @@ export class Translator {
     return page;
   }
 
-  /** Host-physical address of a paging-structure entry, by its guest-physical address. */
-  table(address: number): number {
+  /**
+   * Host-physical address of a paging-structure entry, by its guest-physical address. With accessed and dirty flags for
+   * EPT every such access counts as a write.
+   */
+  table(address: number, access = Access.READ): number {
     const cpu = this.#cpu;
     const offset = address % 4096;
     const page = address - offset;
     let hostPage = page;
     if (cpu.eptEnabled) {
       const flags = eptFlagsEnabled(cpu.v[EPT_POINTER]);
-      hostPage = this.#eptPage(page, flags ? Access.UPDATE : Access.READ, { address, final: false });
+      hostPage = this.#eptPage(page, flags ? Access.UPDATE : access, { address, final: false });
     }
     if (hostPage === cpu.apicAccessPage) this.#exitForTableInApicPage(address);
     return hostPage + offset;
@@ -238,7 +241,7 @@ export class Translator {
 
   #fault(low: number, high: number, access: Access): never {
     const user = this.#cpu.privilege === Privilege.USER ? 4 : 0;
-    raisePageFault(this.#cpu, low, high, user | (access & Access.WRITE) | (access === Access.EXECUTE ? 0 : 0));
+    raisePageFault(this.#cpu, low, high, user | (access & Access.WRITE));
   }
 
   #rules(access: Access): number {

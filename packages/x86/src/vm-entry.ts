@@ -28,6 +28,8 @@ const {
   GUEST_RFLAGS,
   GUEST_IA32_EFER,
   GUEST_IA32_PAT,
+  GUEST_IA32_DEBUGCTL,
+  GUEST_DR7,
   GUEST_INTERRUPTIBILITY_INFO,
   GUEST_ACTIVITY_STATE,
   GUEST_PENDING_DBG_EXCEPTIONS,
@@ -43,6 +45,7 @@ const PROC_MONITOR_TRAP = 0x800_0000;
 const SECONDARY_APIC_ACCESSES = 1;
 const SECONDARY_EPT = 2;
 const SECONDARY_VPID = 0x20;
+const ENTRY_LOAD_DEBUG = 4;
 const ENTRY_IA32E = 0x200;
 const ENTRY_LOAD_PAT = 0x4000;
 const ENTRY_LOAD_EFER = 0x8000;
@@ -55,6 +58,7 @@ const TYPE = 0x700;
 const VECTOR_AND_TYPE = 0x7ff;
 const ERROR_CODE = 0x800;
 const VPID_OFF = 0;
+const DEBUG_CONTROL = 14;
 
 /**
  * Loads the guest's state from the VMCS in use and injects. False: the entry failed, the exit reason stands in the VMCS.
@@ -114,6 +118,11 @@ function loadState(cpu: Cpu): void {
   if ((cpu.entryControls & ENTRY_LOAD_PAT) !== 0) {
     cpu.patLow = v[GUEST_IA32_PAT] | 0;
     cpu.patHigh = v[GUEST_IA32_PAT + 1] | 0;
+  }
+  if ((cpu.entryControls & ENTRY_LOAD_DEBUG) !== 0) {
+    cpu.debugRegisters[DEBUG_CONTROL] = v[GUEST_DR7];
+    cpu.debugctlLow = v[GUEST_IA32_DEBUGCTL] | 0;
+    cpu.debugctlHigh = v[GUEST_IA32_DEBUGCTL + 1] | 0;
   }
   cpu.exiting = Exiting.NO;
   cpu.systemAccess = false;

@@ -33,7 +33,6 @@ export const selectors = {
   code32: 0x38,
 } as const;
 
-/** Executes `cpuid`-free code: each vector's handler is `mov al, vector; hlt`-like bytes given by the test. */
 export interface GuestOptions {
   readonly frames?: number;
   readonly observer?: ProcessorObserver;
@@ -109,11 +108,12 @@ export class Guest {
   }
 
   read64(gpa: number): bigint {
-    return this.memory.u64[this.hpa(gpa) / 8];
+    return (BigInt(this.read32(gpa + 4)) << 32n) | BigInt(this.read32(gpa));
   }
 
   write64(gpa: number, value: bigint): void {
-    this.memory.u64[this.hpa(gpa) / 8] = value;
+    this.write32(gpa, Number(value & 0xffff_ffffn));
+    this.write32(gpa + 4, Number((value >> 32n) & 0xffff_ffffn));
   }
 
   /** Puts bytes into guest memory; `code` as hexadecimal text, blanks ignored. */

@@ -1,6 +1,6 @@
 import { field } from '@nvmx/vmx-fields';
 import { R8, R9, RAX, RBX, RCX, RDI, RDX, RSI } from '../src/index.ts';
-import { controls, Guest, layout, parseHex } from './guest.ts';
+import { controls, Guest, layout } from './guest.ts';
 
 /** The same cases as vectors/native.c, which says what each rule means. */
 const CASES = 64;

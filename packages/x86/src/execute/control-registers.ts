@@ -17,7 +17,6 @@ const {
   GUEST_CR0,
   GUEST_CR3,
   GUEST_CR4,
-  GUEST_DR7,
   CR0_GUEST_HOST_MASK,
   CR4_GUEST_HOST_MASK,
   CR0_READ_SHADOW,
@@ -54,12 +53,13 @@ const EFER_LME = 0x100;
 const EFER_LMA = 0x400;
 const DR7_GD = 0x2000;
 const DR7_ALWAYS = 0x400;
-const DR7_RESERVED = 0xdc00;
+const DR7_RESERVED = 0xd800;
 const DR6_ALWAYS = 0xffff_0ff0 | 0;
 const DR6_WRITABLE = 0xe00f;
 const DR6 = 6;
 const DR7 = 7;
 const DEBUG_STATUS = 12;
+const DEBUG_CONTROL = 14;
 const PENDING_BD = 0x2000;
 
 const TYPE_FROM = 1 << 4;
@@ -282,8 +282,7 @@ export const moveFromDebug: Executor = (cpu, i) => {
   const number = debugRegister(cpu, i);
   if (takesDebugExit(cpu, i, number, TYPE_FROM)) return;
   const d = cpu.debugRegisters;
-  if (number === DR7) writeRegister(cpu, i.rm, i.width, cpu.v[GUEST_DR7], cpu.v[GUEST_DR7 + 1]);
-  else if (number === DR6) writeRegister(cpu, i.rm, i.width, d[DEBUG_STATUS] | DR6_ALWAYS, 0);
+  if (number === DR6) writeRegister(cpu, i.rm, i.width, d[DEBUG_STATUS] | DR6_ALWAYS, 0);
   else writeRegister(cpu, i.rm, i.width, d[2 * number], d[2 * number + 1]);
 };
 
@@ -296,8 +295,7 @@ export const moveToDebug: Executor = (cpu, i) => {
   const d = cpu.debugRegisters;
   if (number >= DR6 && high !== 0) raiseGeneralProtection(cpu);
   if (number === DR7) {
-    cpu.v[GUEST_DR7] = (low & ~DR7_RESERVED) | DR7_ALWAYS | (low & DR7_GD);
-    cpu.v[GUEST_DR7 + 1] = 0;
+    d[DEBUG_CONTROL] = (low & ~DR7_RESERVED) | DR7_ALWAYS;
   } else if (number === DR6) d[DEBUG_STATUS] = low & DR6_WRITABLE;
   else {
     d[2 * number] = low;
@@ -321,7 +319,7 @@ function takesDebugExit(cpu: Cpu, i: Instruction, number: number, direction: num
     exitInstruction(cpu, i, Exit.DR_ACCESS, number | direction | (operandRegisterNumber(i) << GPR_SHIFT));
     return true;
   }
-  if ((cpu.v[GUEST_DR7] & DR7_GD) === 0) return false;
+  if ((cpu.debugRegisters[DEBUG_CONTROL] & DR7_GD) === 0) return false;
   raiseGeneralDetect(cpu);
 }
 

@@ -16,7 +16,6 @@ const {
   GUEST_SYSENTER_CS,
   GUEST_SYSENTER_ESP,
   GUEST_SYSENTER_EIP,
-  GUEST_IA32_DEBUGCTL,
   GUEST_CR0,
   TSC_OFFSET,
 } = field;
@@ -34,6 +33,7 @@ const EFER_LMA = 0x400;
 const EFER_NXE = 0x800;
 const EFER_WRITABLE = 0x901;
 const CR0_PG = 0x8000_0000 | 0;
+const DEBUGCTL_WRITABLE = 0xdfc3;
 const PAT_RESERVED = 0xf8f8_f8f8 | 0;
 
 /** Model-specific registers that this processor has itself, SDM volume 4. */
@@ -120,7 +120,7 @@ function readOwn(cpu: Cpu, index: number, position: number): boolean {
     case Msr.SYSENTER_EIP:
       return fieldResult(cpu, GUEST_SYSENTER_EIP);
     case Msr.DEBUGCTL:
-      return fieldResult(cpu, GUEST_IA32_DEBUGCTL);
+      return result(cpu, cpu.debugctlLow, cpu.debugctlHigh);
     case Msr.PAT:
       return result(cpu, cpu.patLow, cpu.patHigh);
     case Msr.EFER:
@@ -167,7 +167,7 @@ function writeOwn(cpu: Cpu, index: number, low: number, high: number, position: 
     case Msr.SYSENTER_EIP:
       return setAddress(cpu, GUEST_SYSENTER_EIP, low, high);
     case Msr.DEBUGCTL:
-      return setField(cpu, GUEST_IA32_DEBUGCTL, low, high);
+      return writeDebugctl(cpu, low, high);
     case Msr.PAT:
       return writePat(cpu, low, high);
     case Msr.EFER:
@@ -193,6 +193,13 @@ function writeOwn(cpu: Cpu, index: number, low: number, high: number, position: 
     default:
       return false;
   }
+}
+
+/** LBR, BTF and the bits for branch traces are kept, and do nothing: not modelled. */
+function writeDebugctl(cpu: Cpu, low: number, high: number): boolean {
+  if (high !== 0 || (low & ~DEBUGCTL_WRITABLE) !== 0) return false;
+  cpu.debugctlLow = low;
+  return true;
 }
 
 /** Memory types 2 and 3 and those above 7 are reserved in each byte. */

@@ -124,7 +124,8 @@ for (const cc of ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'n
   add(`cmov${cc} %bx, %ax`, 'all');
   add(`j${cc} 1f; inc %rax; 1:`, 'all');
 }
-for (const name of ['cbtw', 'cwtl', 'cltq', 'cwtd', 'cltd', 'cqto', 'lahf', 'sahf', 'clc', 'stc', 'cmc', 'nop']) add(name, 'all');
+for (const name of ['cbtw', 'cwtl', 'cltq', 'cwtd', 'cltd', 'cqto', 'lahf', 'sahf', 'clc', 'stc', 'cmc', 'nop'])
+  add(name, 'all');
 for (const w of widths) {
   for (const name of ['movs', 'cmps', 'stos', 'lods', 'scas']) {
     add(`${name}${suffix[w]}`, 'all');
@@ -149,7 +150,10 @@ add('mov %rdi, %rbx; movzbl %al, %eax; xlatb; sub %rbx, %rbx', 'logic');
 
 const directory = mkdtempSync(join(tmpdir(), 'x86-vectors-'));
 const assembly = forms.map(({ text }, n) => `start${n}: ${text}\nend${n}: ret`).join('\n');
-writeFileSync(join(directory, 'forms.s'), `.text\n${forms.map((_, n) => `.globl start${n}, end${n}`).join('\n')}\n${assembly}\n`);
+writeFileSync(
+  join(directory, 'forms.s'),
+  `.text\n${forms.map((_, n) => `.globl start${n}, end${n}`).join('\n')}\n${assembly}\n`,
+);
 writeFileSync(
   join(directory, 'forms.inc'),
   `${forms.map((_, n) => `extern const uint8_t start${n}[], end${n}[];`).join('\n')}
@@ -159,7 +163,17 @@ ${forms.map(({ text, rule }, n) => `  {"${text}", "${rule}", start${n}, end${n}}
 `,
 );
 const program = join(directory, 'native');
-execFileSync('gcc', ['-O1', '-w', '-no-pie', '-I', directory, join(here, 'native.c'), join(directory, 'forms.s'), '-o', program]);
+execFileSync('gcc', [
+  '-O1',
+  '-w',
+  '-no-pie',
+  '-I',
+  directory,
+  join(here, 'native.c'),
+  join(directory, 'forms.s'),
+  '-o',
+  program,
+]);
 const detail = process.argv.indexOf('--detail');
 const output = execFileSync(program, detail < 0 ? [] : [process.argv[detail + 1]], { maxBuffer: 2 ** 28 }).toString();
 if (detail < 0) writeFileSync(join(here, 'integer.tsv'), output);
