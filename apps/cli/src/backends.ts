@@ -16,6 +16,7 @@ export function isBackendName(text: string): text is BackendName {
   return Object.hasOwn(factories, text);
 }
 
-export function createBackend(name: BackendName, vm: VmMemory): PageBackend {
-  return factories[name](vm);
+/** What makes backends of this name. */
+export function backendFactory(name: BackendName): (vm: VmMemory) => PageBackend {
+  return factories[name];
 }

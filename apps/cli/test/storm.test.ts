@@ -1,6 +1,6 @@
 import type { HostMemory } from '@nvmx/guest-memory';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { backendNames } from '../src/backends.ts';
+import { type BackendName, backendFactory, backendNames } from '../src/backends.ts';
 import { COMPARE_BYTES } from '../src/compare/measure.ts';
 import { runStorm } from '../src/compare/storm.ts';
 import { readBundledImage } from '../src/guest-images.ts';
@@ -15,9 +15,9 @@ beforeEach(() => {
 
 afterEach(() => memory.close());
 
-const storm = (backend: (typeof backendNames)[number], seed: number) => {
+const storm = (backend: BackendName, seed: number) => {
   memory.reset();
-  return runStorm({ memory, backend, image, iterations: 64, seed, clock: () => 0 });
+  return runStorm({ memory, createBackend: backendFactory(backend), image, iterations: 64, seed, clock: () => 0 });
 };
 
 describe('the storm', { timeout: 60_000 }, () => {

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { createMachine, type Machine } from '@nvmx/machine';
 import { type Arguments, usageError } from '../arguments.ts';
-import { type BackendName, backendNames, createBackend } from '../backends.ts';
+import { type BackendName, backendFactory, backendNames } from '../backends.ts';
 import type { Command, CommandSyntax } from '../command.ts';
 import { type Environment, say } from '../environment.ts';
 import { fromInput, UsageError } from '../errors.ts';
@@ -89,7 +89,7 @@ async function runImage(
   const machine = createMachine({
     memory,
     memoryBytes: options.memoryBytes,
-    createBackend: (vm) => createBackend(options.backend, vm),
+    createBackend: backendFactory(options.backend),
     onSerial: serial.put,
   });
   const name = imageName(options.path);

@@ -1,8 +1,7 @@
 import type { HostMemory } from '@nvmx/guest-memory';
 import { createMachine, type Machine, type MachineOutcome } from '@nvmx/machine';
-import type { VmMemory } from '@nvmx/mmu-events';
+import type { PageBackend, VmMemory } from '@nvmx/mmu-events';
 import type { StaleAccessAudit } from '@nvmx/nested-vmx';
-import { type BackendName, createBackend } from '../backends.ts';
 import { GuestFailure } from '../errors.ts';
 import { describeEnd } from '../guest-end.ts';
 import { GUEST_BYTES, report } from './compare-guest.ts';
@@ -13,21 +12,19 @@ export class CompareMachine {
   readonly machine: Machine;
   /** What came in at the report port, by index. */
   readonly reported = new Map<number, number>();
-  readonly #name: BackendName;
   #serial = '';
 
   constructor(o: {
     readonly memory: HostMemory;
-    readonly backend: BackendName;
+    readonly createBackend: (vm: VmMemory) => PageBackend;
     readonly phase: PhaseWatch;
     readonly clock: () => number;
     readonly createAudit?: (vm: VmMemory) => StaleAccessAudit;
   }) {
-    this.#name = o.backend;
     this.machine = createMachine({
       memory: o.memory,
       memoryBytes: GUEST_BYTES,
-      createBackend: (vm) => createBackend(o.backend, vm),
+      createBackend: o.createBackend,
       clock: o.clock,
       onSerial: (byte) => {
         this.#serial += String.fromCharCode(byte);
@@ -45,7 +42,7 @@ export class CompareMachine {
     if (outcome.kind === 'budget') throw new Error('compare: the guest has not ended');
     const failure = describeEnd(outcome, this.machine);
     if (failure === undefined) return;
-    throw new GuestFailure(`compare: ${this.#name}: ${failure}${this.#complaint()}`);
+    throw new GuestFailure(`compare: ${this.machine.backend.name}: ${failure}${this.#complaint()}`);
   }
 
   /** How many checks the guest made of its own. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { HostMemory } from '@nvmx/guest-memory';
-import type { BackendName } from '../backends.ts';
+import { type BackendName, backendFactory } from '../backends.ts';
 import { UsageError } from '../errors.ts';
 import { createMemory, type MemoryChoice } from '../memory-choice.ts';
 import { measurePageOperation, PAGE_OPERATION_BYTES, type PageOperation } from './page-operation.ts';
@@ -91,7 +91,11 @@ function runRounds(plan: MeasurePlan, contenders: readonly Contender[]): void {
     for (let turn = 0; turn < contenders.length; turn++) {
       const contender = contenders[(turn + round + plan.warmUpRounds) % contenders.length]!;
       contender.memory.reset();
-      const sample = measureRoundTrips({ ...plan, ...contender });
+      const sample = measureRoundTrips({
+        ...plan,
+        memory: contender.memory,
+        createBackend: backendFactory(contender.backend),
+      });
       if (round >= 0) contender.samples.push(sample);
     }
   }
@@ -100,5 +104,5 @@ function runRounds(plan: MeasurePlan, contenders: readonly Contender[]): void {
 function storm(plan: MeasurePlan, backend: BackendName, memory: HostMemory): StormResult {
   plan.progress(`${backend}: storm of host events`);
   memory.reset();
-  return runStorm({ ...plan, iterations: plan.stormIterations, backend, memory });
+  return runStorm({ ...plan, iterations: plan.stormIterations, createBackend: backendFactory(backend), memory });
 }

@@ -1,7 +1,7 @@
 import { type Gpa, gpa, type HostMemory, PAGE_SIZE } from '@nvmx/guest-memory';
 import { type HeldPage, HostAddressSpace, type PageBackend, VmMemory } from '@nvmx/mmu-events';
 import { drive } from '@nvmx/sync';
-import { type BackendName, createBackend } from '../backends.ts';
+import { type BackendName, backendFactory } from '../backends.ts';
 import { median } from './statistics.ts';
 
 const PAGES = 64;
@@ -71,7 +71,7 @@ function createVm(memory: HostMemory): VmMemory {
 }
 
 function openPages(vm: VmMemory, name: BackendName): { backend: PageBackend; pages: readonly HeldPage[] } {
-  const backend = createBackend(name, vm);
+  const backend = backendFactory(name)(vm);
   const request = { role: 'virtual-apic', vcpu: 0, access: 'write', usedByHardware: false } as const;
   return { backend, pages: Array.from({ length: PAGES }, () => backend.openPage(request)) };
 }

@@ -1,5 +1,5 @@
 import type { HostMemory } from '@nvmx/guest-memory';
-import type { BackendName } from '../backends.ts';
+import type { PageBackend, VmMemory } from '@nvmx/mmu-events';
 import { GuestFailure } from '../errors.ts';
 import { marker, report } from './compare-guest.ts';
 import { CompareMachine } from './compare-machine.ts';
@@ -27,7 +27,7 @@ export interface RoundTripSample {
  */
 export function measureRoundTrips(o: {
   readonly memory: HostMemory;
-  readonly backend: BackendName;
+  readonly createBackend: (vm: VmMemory) => PageBackend;
   readonly image: Uint8Array;
   readonly roundTrips: number;
   readonly clock: () => number;

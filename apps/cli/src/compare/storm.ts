@@ -1,6 +1,6 @@
 import { type HostMemory, PAGE_SIZE } from '@nvmx/guest-memory';
+import type { PageBackend, VmMemory } from '@nvmx/mmu-events';
 import { StaleAccessAudit } from '@nvmx/nested-vmx';
-import type { BackendName } from '../backends.ts';
 import { GUEST_BYTES, type GuestFigures, guestFigures, marker, PAGES_BYTES, PAGES_GPA } from './compare-guest.ts';
 import { CompareMachine } from './compare-machine.ts';
 import { type EventCounts, HostEvents } from './host-events.ts';
@@ -32,7 +32,7 @@ export interface StormResult {
  */
 export function runStorm(o: {
   readonly memory: HostMemory;
-  readonly backend: BackendName;
+  readonly createBackend: (vm: VmMemory) => PageBackend;
   readonly image: Uint8Array;
   readonly iterations: number;
   readonly seed: number;
