@@ -1,19 +1,8 @@
 import { assert, type HostMemory, type Hva, PAGE_SIZE, type Pfn, type TraceSink } from '@nvmx/guest-memory';
 import { mightSleep, type Op, point, sleepPoint } from '@nvmx/sync';
+import { HostPages, type Refusal } from './host-pages.ts';
 import { Listeners, type MmuNotifierListener } from './listeners.ts';
-import {
-  absentWord,
-  COW,
-  MAPPED,
-  MAPPING_WRITABLE,
-  PageTable,
-  PRESENT,
-  type Pte,
-  presentWord,
-  WRITABLE,
-  wordPfn,
-  wordToPte,
-} from './page-table.ts';
+import type { Pte } from './page-table.ts';
 import {
   checkRange,
   type HvaRange,
@@ -35,9 +24,6 @@ const pteChanged = point('host mm: after the pte change');
 /** Where mmap() puts mappings when nobody says otherwise. */
 const MMAP_BASE = 0x7f00_0000_0000;
 
-/** Why a page was left as it was. */
-type Refusal = 'pinned' | 'changed';
-
 /**
  * The address space of the VMM process: host virtual address to frame, as the kernel's mm keeps it.
  *
@@ -49,22 +35,20 @@ type Refusal = 'pinned' | 'changed';
  */
 export class HostAddressSpace {
   readonly memory: HostMemory;
-  protected readonly table = new PageTable();
-  protected readonly trace: TraceSink | undefined;
+  readonly #trace: TraceSink | undefined;
+  readonly #pages: HostPages;
   readonly #listeners = new Listeners();
-  /** Users of frames that more than one page-table entry shares: two or more. */
-  readonly #sharers = new Map<Pfn, number>();
   #nextHva = MMAP_BASE;
-  #residentPages = 0;
 
   constructor(o: { memory: HostMemory; trace?: TraceSink | undefined }) {
     this.memory = o.memory;
-    this.trace = o.trace;
+    this.#trace = o.trace;
+    this.#pages = new HostPages({ memory: o.memory, refusesPinned: (pfn) => this.refusesPinned(pfn) });
   }
 
   /** Present page-table entries. */
   get residentPages(): number {
-    return this.#residentPages;
+    return this.#pages.residentPages;
   }
 
   /**
@@ -90,34 +74,31 @@ export class HostAddressSpace {
     const start = o.at ?? this.#place(o.pages);
     const range = { start, end: (start + o.pages * PAGE_SIZE) as Hva };
     checkRange('mmap', range);
-    this.#assertUnmapped(range);
-    const word = MAPPED | (o.writable === false ? 0 : MAPPING_WRITABLE);
-    for (let page = hvaToPage(range.start); page < hvaToPage(range.end); page++) this.table.set(page, word);
+    const taken = this.#pages.mappedPage(range, 'first');
+    if (taken !== undefined) throw operatingError('EEXIST', 'mmap', 'is mapped already', { hva: taken });
+    this.#pages.map(range, { writable: o.writable ?? true });
     return start;
   }
 
   /** Removes mappings and their frames. Pages without a mapping are passed over. EINVAL for a bad range. */
   *munmap(range: HvaRange): Op<void> {
     checkRange('munmap', range);
-    yield* this.changing({ ...range, mayBlock: true, reason: 'munmap' }, () => this.#clear(range, 'mapping'));
+    yield* this.changing({ ...range, mayBlock: true, reason: 'munmap' }, () => this.#pages.clear(range, 'mappings'));
   }
 
   /** The frame behind `hva` right now, by a present entry. Never faults: the oracle of the tests. */
   translate(hva: Hva): Pfn | undefined {
-    const word = this.table.get(hvaToPage(hva));
-    return (word & PRESENT) === 0 ? undefined : wordPfn(word);
+    return this.#pages.translate(hva);
   }
 
   /** The present entry of `hva`. Never faults. */
   pte(hva: Hva): Pte | undefined {
-    return wordToPte(this.table.get(hvaToPage(hva)));
+    return this.#pages.pte(hva);
   }
 
   /** The frame behind `hva` if the entry is present and allows the access: `get_user_pages_fast_only()`. Never sleeps. */
   tryFault(hva: Hva, o: { write: boolean }): Pfn | undefined {
-    const word = this.table.get(hvaToPage(hva));
-    const needed = o.write ? PRESENT | WRITABLE : PRESENT;
-    return (word & needed) === needed ? wordPfn(word) : undefined;
+    return this.#pages.allowed(hva, o);
   }
 
   /**
@@ -135,7 +116,7 @@ export class HostAddressSpace {
       const found = this.tryFault(hva, o);
       if (found !== undefined) return found;
       this.#checkAccess(hva, o);
-      if (this.translate(hva) === undefined) this.#populate(hva);
+      if (this.translate(hva) === undefined) this.#pages.populate(hva);
       else yield* this.#breakCopyOnWrite(hva);
     }
   }
@@ -143,13 +124,13 @@ export class HostAddressSpace {
   /** MADV_DONTNEED: drops the frames, the next fault finds zeros. A pinned frame lives on with whoever pinned it. */
   *discard(range: HvaRange): Op<void> {
     this.#checkMapped('discard', range);
-    yield* this.changing({ ...range, mayBlock: true, reason: 'discard' }, () => this.#clear(range, 'frame'));
+    yield* this.changing({ ...range, mayBlock: true, reason: 'discard' }, () => this.#pages.clear(range, 'frames'));
   }
 
   /** The OOM reaper: discards what is there, and may not sleep, nor wait for anyone who does. */
   *reap(range: HvaRange): Op<void> {
     checkRange('reap', range);
-    yield* this.changing({ ...range, mayBlock: false, reason: 'reap' }, () => this.#clear(range, 'frame'));
+    yield* this.changing({ ...range, mayBlock: false, reason: 'reap' }, () => this.#pages.clear(range, 'frames'));
   }
 
   /**
@@ -161,10 +142,10 @@ export class HostAddressSpace {
    */
   *migrate(hva: Hva): Op<Pfn> {
     const old = this.#present('migrate', hva);
-    if (this.refusesPinned(old) || this.#sharers.has(old)) throw busy('migrate', hva, old);
+    if (this.refusesPinned(old) || this.#pages.isShared(old)) throw busy('migrate', hva, old);
     const copy = this.memory.frames.allocate('guest');
     const event = { ...pageRange(hva), mayBlock: true, reason: 'migrate' } as const;
-    const refusal = yield* this.changing(event, () => this.#replace(hva, { old, copy, writable: 'as before' }));
+    const refusal = yield* this.changing(event, () => this.#pages.move(hva, { old, copy }));
     if (refusal === undefined) return copy;
     this.memory.frames.put(copy);
     if (refusal === 'pinned') throw busy('migrate', hva, old);
@@ -174,11 +155,7 @@ export class HostAddressSpace {
   /** mprotect(). Entries that a store must copy first stay write-protected. ENOMEM when a page has no mapping. */
   *protect(range: HvaRange, o: { writable: boolean }): Op<void> {
     this.#checkMapped('protect', range);
-    yield* this.changing({ ...range, mayBlock: true, reason: 'protect' }, () => {
-      this.table.forEach(hvaToPage(range.start), hvaToPage(range.end), (page, word) => {
-        this.table.set(page, protectedWord(word, o));
-      });
-    });
+    yield* this.changing({ ...range, mayBlock: true, reason: 'protect' }, () => this.#pages.protect(range, o));
   }
 
   /**
@@ -199,7 +176,7 @@ export class HostAddressSpace {
     if (keep === drop) return;
     if (!this.sameBytes(keep, drop)) throw operatingError('EAGAIN', 'merge', 'have different bytes', o);
     const event = { ...pageRange(o.drop), mayBlock: true, reason: 'merge' } as const;
-    const refusal = yield* this.changing(event, () => this.#share(o, { keep, drop }));
+    const refusal = yield* this.changing(event, () => this.#pages.share(o, { keep, drop }));
     if (refusal === 'pinned') throw busy('merge', o.drop, drop);
     if (refusal === 'changed') throw changed('merge', o.drop);
   }
@@ -215,12 +192,12 @@ export class HostAddressSpace {
     const old = yield* this.fault(hva, { write: false });
     this.#checkAccess(hva, { write: true });
     if (this.refusesPinned(old)) return yield* this.fault(hva, { write: true });
-    this.#addSharer(old);
+    this.#pages.addSharer(old);
     try {
       yield* this.#writeProtect(hva, 'copy-on-write');
       return yield* this.fault(hva, { write: true });
     } finally {
-      this.#dropSharer(old);
+      this.#pages.dropSharer(old);
     }
   }
 
@@ -255,10 +232,7 @@ export class HostAddressSpace {
     for (const listener of this.#listeners.current) {
       if (listener.release !== undefined) yield* listener.release();
     }
-    this.table.forAll((page, word) => {
-      this.#dropFrame(word);
-      this.table.set(page, 0);
-    });
+    this.#pages.clearAll();
   }
 
   /** Whether a pinned frame stays where it is: a device, or L0 itself, holds its address. */
@@ -281,7 +255,7 @@ export class HostAddressSpace {
 
   /** One event: start, the change in one step, end. */
   protected *changing<T>(event: RangeEvent & { reason: RangeReason }, change: () => T): Op<T> {
-    if (this.trace !== undefined) this.trace({ name: 'mmu_notifier_range', ...event });
+    if (this.#trace !== undefined) this.#trace({ name: 'mmu_notifier_range', ...event });
     const begun = this.mustNotify(event) ? this.#listeners.current : [];
     yield* this.#listeners.start(begun, event);
     yield pteChange;
@@ -294,121 +268,48 @@ export class HostAddressSpace {
   /** A store to a copy-on-write entry: the last sharer keeps the frame, any other gets a copy. */
   *#breakCopyOnWrite(hva: Hva): Op<void> {
     const old = this.#present('fault', hva);
-    if (!this.#sharers.has(old)) {
-      this.#setPresent(hva, { pfn: old, writable: true, cow: false });
+    if (!this.#pages.isShared(old)) {
+      this.#pages.reuse(hva, old);
       return;
     }
     const copy = this.memory.frames.allocate('guest');
     const event = { ...pageRange(hva), mayBlock: true, reason: 'copy-on-write' } as const;
-    const refusal = yield* this.changing(event, () => this.#replace(hva, { old, copy, writable: true }));
+    const refusal = yield* this.changing(event, () => this.#pages.breakCow(hva, { old, copy }));
     if (refusal !== undefined) this.memory.frames.put(copy);
   }
 
   /** Makes the entry read-only, and the next store copy the page. An event only when the entry allowed stores. */
   *#writeProtect(hva: Hva, reason: 'merge' | 'copy-on-write'): Op<void> {
-    if (!this.pte(hva)?.writable) return this.#markCow(hva);
+    if (!this.pte(hva)?.writable) return this.#pages.markCow(hva);
     const event = { ...pageRange(hva), mayBlock: true, reason } as const;
     const refusal = yield* this.changing(event, (): Refusal | undefined => {
       const pfn = this.translate(hva);
       if (pfn !== undefined && reason === 'merge' && this.refusesPinned(pfn)) return 'pinned';
-      this.#markCow(hva);
+      this.#pages.markCow(hva);
       return undefined;
     });
     if (refusal === 'pinned') throw busy(reason, hva, this.translate(hva));
   }
 
-  #markCow(hva: Hva): void {
-    const pfn = this.translate(hva);
-    if (pfn !== undefined) this.#setPresent(hva, { pfn, writable: false, cow: true });
-  }
-
-  /** Puts a copy of the old frame behind the page, if the old one still is there and may go. */
-  #replace(hva: Hva, o: { old: Pfn; copy: Pfn; writable: true | 'as before' }): Refusal | undefined {
-    const pte = this.pte(hva);
-    if (pte === undefined || pte.pfn !== o.old) return 'changed';
-    const breaks = o.writable === true;
-    if (breaks && (pte.writable || !this.#sharers.has(o.old))) return 'changed';
-    if (!breaks && this.refusesPinned(o.old)) return 'pinned';
-    if (!breaks && this.#sharers.has(o.old)) return 'changed';
-    this.memory.u8.copyWithin(o.copy * PAGE_SIZE, o.old * PAGE_SIZE, (o.old + 1) * PAGE_SIZE);
-    this.#setPresent(hva, breaks ? { pfn: o.copy, writable: true, cow: false } : { ...pte, pfn: o.copy });
-    this.#dropSharer(o.old);
-    return undefined;
-  }
-
-  /** Both entries must still be the write-protected ones whose bytes were compared. */
-  #share(at: { keep: Hva; drop: Hva }, o: { keep: Pfn; drop: Pfn }): Refusal | undefined {
-    const [keep, drop] = [this.pte(at.keep), this.pte(at.drop)];
-    if (keep?.pfn !== o.keep || drop?.pfn !== o.drop || !keep.cow || !drop.cow) return 'changed';
-    if (this.refusesPinned(o.keep) || this.refusesPinned(o.drop)) return 'pinned';
-    this.#addSharer(o.keep);
-    this.#setPresent(at.drop, { pfn: o.keep, writable: false, cow: true });
-    this.#dropSharer(o.drop);
-    return undefined;
-  }
-
-  #populate(hva: Hva): void {
-    const writable = (this.table.get(hvaToPage(hva)) & MAPPING_WRITABLE) !== 0;
-    this.#setPresent(hva, { pfn: this.memory.frames.allocate('guest'), writable, cow: false });
-    this.#residentPages++;
-  }
-
-  #setPresent(hva: Hva, pte: Pte): void {
-    const page = hvaToPage(hva);
-    this.table.set(page, presentWord(this.table.get(page), pte));
-  }
-
-  #clear(range: HvaRange, what: 'frame' | 'mapping'): void {
-    this.table.forEach(hvaToPage(range.start), hvaToPage(range.end), (page, word) => {
-      this.table.set(page, what === 'mapping' ? 0 : absentWord(word));
-      this.#dropFrame(word);
-    });
-  }
-
-  #dropFrame(word: number): void {
-    if ((word & PRESENT) === 0) return;
-    this.#residentPages--;
-    this.#dropSharer(wordPfn(word));
-  }
-
-  #addSharer(pfn: Pfn): void {
-    this.memory.frames.get(pfn);
-    this.#sharers.set(pfn, (this.#sharers.get(pfn) ?? 1) + 1);
-  }
-
-  /** Drops one user of a frame, shared or not. */
-  #dropSharer(pfn: Pfn): void {
-    const sharers = this.#sharers.get(pfn);
-    if (sharers === 2) this.#sharers.delete(pfn);
-    else if (sharers !== undefined) this.#sharers.set(pfn, sharers - 1);
-    this.memory.frames.put(pfn);
-  }
-
   #present(operation: string, hva: Hva): Pfn {
-    const word = this.table.get(hvaToPage(hva));
-    if ((word & MAPPED) === 0) throw operatingError('EFAULT', operation, 'has no mapping', { hva });
-    if ((word & PRESENT) === 0) throw operatingError('ENOENT', operation, 'has no frame', { hva });
-    return wordPfn(word);
+    const pfn = this.#pages.translate(hva);
+    if (pfn !== undefined) return pfn;
+    if (this.#pages.mapping(hva) === 'none') throw operatingError('EFAULT', operation, 'has no mapping', { hva });
+    throw operatingError('ENOENT', operation, 'has no frame', { hva });
   }
 
   #checkAccess(hva: Hva, o: { write: boolean }): void {
-    const word = this.table.get(hvaToPage(hva));
-    if ((word & MAPPED) === 0) throw operatingError('EFAULT', 'fault', 'has no mapping', { hva });
-    if (o.write && (word & MAPPING_WRITABLE) === 0) throw operatingError('EFAULT', 'fault', 'is read-only', { hva });
+    const mapping = this.#pages.mapping(hva);
+    if (mapping === 'none') throw operatingError('EFAULT', 'fault', 'has no mapping', { hva });
+    if (o.write && mapping === 'read-only') throw operatingError('EFAULT', 'fault', 'is read-only', { hva });
   }
 
   #checkMapped(operation: string, range: HvaRange): void {
     checkRange(operation, range);
     for (let page = hvaToPage(range.start); page < hvaToPage(range.end); page++) {
-      if (this.table.get(page) !== 0) continue;
-      throw operatingError('ENOMEM', operation, 'has no mapping', { hva: page * PAGE_SIZE });
+      const hva = (page * PAGE_SIZE) as Hva;
+      if (this.#pages.mapping(hva) === 'none') throw operatingError('ENOMEM', operation, 'has no mapping', { hva });
     }
-  }
-
-  #assertUnmapped(range: HvaRange): void {
-    this.table.forEach(hvaToPage(range.start), hvaToPage(range.end), (page) => {
-      throw operatingError('EEXIST', 'mmap', 'is mapped already', { hva: page * PAGE_SIZE });
-    });
   }
 
   /** The next free place, with an unmapped page before it. */
@@ -418,23 +319,14 @@ export class HostAddressSpace {
     for (;;) {
       const end = start + pages * PAGE_SIZE;
       if (end > USER_ADDRESS_END) throw operatingError('ENOMEM', 'mmap', 'find no address space', { pages });
-      let mappedLast = -1;
-      this.table.forEach(hvaToPage(start), hvaToPage(end), (page) => {
-        mappedLast = page;
-      });
-      if (mappedLast === -1) {
+      const taken = this.#pages.mappedPage({ start: start as Hva, end: end as Hva }, 'last');
+      if (taken === undefined) {
         this.#nextHva = end;
         return start as Hva;
       }
-      start = (mappedLast + 2) * PAGE_SIZE;
+      start = taken + 2 * PAGE_SIZE;
     }
   }
-}
-
-function protectedWord(word: number, o: { writable: boolean }): number {
-  if (!o.writable) return word & ~(MAPPING_WRITABLE | WRITABLE);
-  const storesAllowed = (word & (PRESENT | COW)) === PRESENT;
-  return word | MAPPING_WRITABLE | (storesAllowed ? WRITABLE : 0);
 }
 
 function busy(operation: string, hva: Hva, pfn: Pfn | undefined): Error {

@@ -1,6 +1,7 @@
 import { type Gfn, type Hva, PAGE_SIZE } from '@nvmx/guest-memory';
 import type { DirtyLog } from './dirty-log.ts';
 
+/** What a memslot allows and records. */
 export interface MemslotFlags {
   /** The guest may not write: a write is an MMIO access, and L0's own writes fail. */
   readonly readOnly: boolean;

@@ -15,8 +15,8 @@ const readMemslots = point('notifier: before reading the memslots');
  * The MMU notifier's half of `struct kvm`: steps N1 .. N7 and the rule of the page-fault retry.
  *
  * Lock order, outer first: slots_lock, slots_arch_lock, mn_invalidate_lock; gpc_lock, then a cache's own lock; srcu, then
- * mmu_lock. Never the mmu_lock together with a cache's lock. No listener method takes slots_lock or slots_arch_lock, since
- * their holder waits for the listeners.
+ * mmu_lock. Never the mmu_lock together with a cache's lock. A listener is called inside mmu_notifier_srcu and takes
+ * neither slots_lock nor slots_arch_lock, since their holder waits for the listeners.
  */
 export abstract class NotifierProtocol implements MmuNotifierListener {
   /** Guards readers of the memslots. A vCPU holds it whenever it runs in L0. */

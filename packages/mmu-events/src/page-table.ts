@@ -62,28 +62,17 @@ export class PageTable {
     leaf[index & LEAF_MASK] = word;
   }
 
-  /** Calls `visit` for each mapped page of [start, end) in order, passing over absent leaves. */
+  /** Calls `visit` for each mapped page of [start, end) in order, passing over absent regions and leaves. */
   forEach(start: number, end: number, visit: (page: number, word: number) => void): void {
-    let page = start;
-    while (page < end) {
-      const number = Math.floor(page / REGION_PAGES);
-      const leafStart = page - (page % LEAF_PAGES);
-      const leafEnd = Math.min(end, leafStart + LEAF_PAGES);
-      const leaf = this.#regions.get(number)?.[(leafStart - number * REGION_PAGES) >>> LEAF_SHIFT];
-      if (leaf !== undefined) {
-        for (let at = page; at < leafEnd; at++) {
-          const word = leaf[at - leafStart]!;
-          if (word !== 0) visit(at, word);
-        }
-      }
-      page = leafEnd;
-    }
-  }
-
-  /** Calls `visit` for every mapped page. */
-  forAll(visit: (page: number, word: number) => void): void {
-    for (const number of [...this.#regions.keys()].sort((a, b) => a - b)) {
-      this.forEach(number * REGION_PAGES, (number + 1) * REGION_PAGES, visit);
+    const first = Math.floor(start / REGION_PAGES);
+    const last = Math.floor((end - 1) / REGION_PAGES);
+    // A wide range asks the regions that there are, a narrow one those that it names.
+    const numbers = last - first < this.#regions.size ? range(first, last) : [...this.#regions.keys()].sort(ascending);
+    for (const number of numbers) {
+      const base = number * REGION_PAGES;
+      const region = this.#regions.get(number);
+      if (region === undefined || number < first || number > last) continue;
+      visitRegion(region, { base, start: Math.max(start, base), end: Math.min(end, base + REGION_PAGES) }, visit);
     }
   }
 
@@ -103,6 +92,31 @@ export class PageTable {
     this.#lastRegion = region;
     return region;
   }
+}
+
+function visitRegion(
+  region: Region,
+  o: { base: number; start: number; end: number },
+  visit: (page: number, word: number) => void,
+): void {
+  for (let page = o.start; page < o.end; ) {
+    const index = page - o.base;
+    const leaf = region[index >>> LEAF_SHIFT];
+    const leafEnd = Math.min(o.end, page + LEAF_PAGES - (index & LEAF_MASK));
+    for (; leaf !== undefined && page < leafEnd; page++) {
+      const word = leaf[(page - o.base) & LEAF_MASK]!;
+      if (word !== 0) visit(page, word);
+    }
+    page = leafEnd;
+  }
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
 }
 
 /** The frame of a present word. */

@@ -11,13 +11,18 @@ import {
   pageOffset,
   type TraceSink,
 } from '@nvmx/guest-memory';
-import type { Op } from '@nvmx/sync';
+import { type Op, point } from '@nvmx/sync';
 import { forEachRun } from './dirty-log.ts';
 import type { HostAddressSpace } from './host-address-space.ts';
 import type { Memslot } from './memslot.ts';
 import { hasCode, MemslotProtocol } from './memslot-protocol.ts';
 import { USER_MEM_SLOTS } from './memslots.ts';
 import { operatingError } from './range.ts';
+
+/** The sequence is read, the page is not resolved yet. Partner: N1 .. N6, which the retry rule must notice. */
+const sequenceRead = point('page fault: sequence read');
+/** A reader of the memslots has its slot in hand. Partner: M3, which publishes without it, and M4, which waits. */
+const slotFound = point('memslots: slot found');
 
 /**
  * How a guest frame was resolved, or why not. `ENOENT`: no memslot, or a write to a read-only one; emulate the access as
@@ -76,6 +81,7 @@ export class VmMemory extends MemslotProtocol {
       if (slot === undefined) return { error: 'ENOENT' };
       if (slot.invalid) return { error: 'EAGAIN' };
       if (o.write && slot.flags.readOnly) return { error: 'ENOENT' };
+      yield slotFound;
       const address = slot.hvaOf(gfn);
       const pfn = yield* this.host.fault(address, o);
       if (o.write) this.markDirtyInSlot(slot, gfn);
@@ -98,6 +104,7 @@ export class VmMemory extends MemslotProtocol {
     const token = this.srcu.enter();
     try {
       const { sequence } = this.notifier;
+      yield sequenceRead;
       const page = yield* this.faultIn(gfn, o);
       if ('error' in page) return page;
       yield* this.mmuLock.write();
@@ -216,6 +223,7 @@ export class VmMemory extends MemslotProtocol {
       const address = slot === undefined || slot.invalid ? undefined : slot.hvaOf(gfn);
       if (slot === undefined || address === undefined) throw guestError(gpa, o, 'has no memslot');
       if (o.write && slot.flags.readOnly) throw guestError(gpa, o, 'lies in a read-only memslot');
+      yield slotFound;
       const pfn = yield* this.host.fault(address, o);
       copy((pfn * PAGE_SIZE + pageOffset(gpa)) as Hpa);
       if (o.write) this.markDirtyInSlot(slot, gfn);

@@ -26,12 +26,24 @@ describe('PageTable', () => {
     expect(visited).toEqual([1, 511, 512, 513, 2 ** 18 - 1, 2 ** 18]);
   });
 
-  test('forAll() visits every mapped page once', () => {
+  test('a range over everything visits every mapped page once, in order', () => {
     const table = new PageTable();
     for (const page of [...PAGES].reverse()) table.set(page, 1);
     const visited: number[] = [];
-    table.forAll((page) => visited.push(page));
+    table.forEach(0, 2 ** 35, (page) => visited.push(page));
     expect(visited).toEqual(PAGES);
+  });
+
+  test('an empty range, and one in absent regions, visit nothing', () => {
+    const table = new PageTable();
+    table.set(5, 1);
+    for (const [start, end] of [
+      [5, 5],
+      [6, 2 ** 20],
+      [2 ** 30, 2 ** 35],
+    ] as const) {
+      table.forEach(start, end, () => expect.fail('nothing is mapped there'));
+    }
   });
 });
 

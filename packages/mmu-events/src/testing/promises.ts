@@ -41,6 +41,7 @@ export type PromiseOptions = Partial<Omit<BackendPromises, 'failures'>> & {
   readonly failures?: Partial<BackendPromises['failures']>;
 };
 
+/** All promises of a backend that names only what differs. */
 export function completePromises(options: PromiseOptions): BackendPromises {
   return { ...allPromises, ...options, failures: { ...allPromises.failures, ...options.failures } };
 }
