@@ -13,6 +13,8 @@ export class RwLock {
   #readers = 0;
   #writer = -1;
   #writersQueued = 0;
+  /** Writers that hold or await the lock: what a reader looks at, in one comparison. */
+  #writers = 0;
   readonly #readPoint: SyncPoint;
   readonly #writePoint: SyncPoint;
   readonly #queuedPoint: SyncPoint;
@@ -81,21 +83,24 @@ export class RwLock {
   endWrite(): void {
     if (this.#writer !== currentTask) this.#misused();
     this.#writer = -1;
+    this.#writers--;
     if (observer !== undefined) observer.released(this, 'exclusive');
   }
 
   *#queue(): Op<void> {
     this.#writersQueued++;
+    this.#writers++;
     try {
       do yield this.#queuedPoint;
       while (!this.#writable());
     } finally {
       this.#writersQueued--;
+      this.#writers--;
     }
   }
 
   #readable(): boolean {
-    return this.#writer === -1 && this.#writersQueued === 0;
+    return this.#writers === 0;
   }
 
   #writable(): boolean {
@@ -109,6 +114,7 @@ export class RwLock {
 
   #take(): void {
     this.#writer = currentTask;
+    this.#writers++;
     if (observer !== undefined) observer.acquired(this, 'exclusive');
   }
 
