@@ -157,14 +157,14 @@ function handleEptViolation(vcpu: Vcpu): void {
 function handleL1EptViolation(vcpu: Vcpu, o: { readonly address: number; readonly qualification: number }): void {
   const access = o.qualification & (eptViolation.READ | eptViolation.WRITE | eptViolation.FETCH);
   const outcome = drive(vcpu.mmu.faultL1(gpa(o.address), access));
-  if (outcome !== 'mapped') dieOfUnbackedAccess(vcpu, o.address);
+  if (outcome !== 'mapped' && outcome !== 'retry') dieOfUnbackedAccess(vcpu, o.address);
 }
 
 function handleNestedEptViolation(vcpu: Vcpu, o: { readonly address: number; readonly qualification: number }): void {
   const { nested, vmcs02 } = vcpu;
   const eptp = nested.vmcs12.readAddress(field.EPT_POINTER);
   const fault = drive(vcpu.ept12.fault({ eptp, ...o }));
-  if (fault.kind === 'mapped') return;
+  if (fault.kind === 'mapped' || fault.kind === 'retry') return;
   if (fault.kind !== 'reflect') {
     dieOfUnbackedAccess(vcpu, fault.l1Address);
     return;

@@ -1,6 +1,6 @@
 import { type Gfn, type Gpa, gpaToGfn, type HostMemory } from '@nvmx/guest-memory';
 import type { SecondaryMmu, VmMemory } from '@nvmx/mmu-events';
-import { type Op, point } from '@nvmx/sync';
+import type { Op } from '@nvmx/sync';
 import { eptEntry } from '@nvmx/vmx-fields';
 import { EptTables } from './ept-tables.ts';
 
@@ -8,10 +8,13 @@ import { EptTables } from './ept-tables.ts';
 const SHADOWS_MAX = 4;
 const EPTP_ADDRESS_LOW_BITS = 12;
 
-/** Partner: invalidateRangeEnd(), and the end of the INVALID phase of a memslot update. */
-const tryAgain = point('page fault: an invalidation came between, try again');
+/**
+ * What became of a page fault. `retry`: an invalidation or a memslot update came between. The guest runs again and faults
+ * again; L0 leaves its SRCU section on the way, so that the update can end.
+ */
+export type FaultOutcome = 'mapped' | 'retry' | 'no-memslot' | 'fault';
 
-export type FaultOutcome = 'mapped' | 'no-memslot' | 'fault';
+const outcomeOf = { ENOENT: 'no-memslot', EFAULT: 'fault', EAGAIN: 'retry' } as const;
 
 /** Access that faulted, in the bits of an EPT entry: 1 read, 2 write, 4 fetch. */
 export type EptAccess = number;
@@ -76,20 +79,15 @@ export class Mmu implements SecondaryMmu {
     readonly write: boolean;
     readonly access: EptAccess;
   }): Op<FaultOutcome> {
-    for (;;) {
-      const page = yield* this.#vm.pageFault(o.source, {
-        write: o.write,
-        install: ({ pfn, writable }) => {
-          const access = writable ? o.access : o.access & ~eptEntry.WRITE;
-          o.tables.map({ at: o.at, pfn, access, source: o.source });
-          this.#flush(o.tables);
-        },
-      });
-      if (!('error' in page)) return 'mapped';
-      if (page.error === 'ENOENT') return 'no-memslot';
-      if (page.error === 'EFAULT') return 'fault';
-      yield tryAgain;
-    }
+    const page = yield* this.#vm.pageFault(o.source, {
+      write: o.write,
+      install: ({ pfn, writable }) => {
+        const access = writable ? o.access : o.access & ~eptEntry.WRITE;
+        o.tables.map({ at: o.at, pfn, access, source: o.source });
+        this.#flush(o.tables);
+      },
+    });
+    return 'error' in page ? outcomeOf[page.error] : 'mapped';
   }
 
   /** An EPT violation of L1: its guest-physical page is missing, or lacks a permission. */

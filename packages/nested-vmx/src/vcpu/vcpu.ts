@@ -1,6 +1,6 @@
 import type { HostMemory, TraceSink } from '@nvmx/guest-memory';
 import type { PageBackend, VmMemory } from '@nvmx/mmu-events';
-import { drive } from '@nvmx/sync';
+import { drive, type SrcuToken } from '@nvmx/sync';
 import { EXIT_FAILED_VMENTRY, exitReason, field, Vmcs } from '@nvmx/vmx-fields';
 import { Processor, type ProcessorObserver } from '@nvmx/x86';
 import { handleExit } from '../exits/exit-handlers.ts';
@@ -87,6 +87,8 @@ export class Vcpu implements ProcessorObserver {
   halted = false;
   readonly #audit: StaleAccessAudit | undefined;
   #outcome: RunOutcome | undefined;
+  /** L0 uses memslots and pages inside this SRCU section; the guest runs outside of it. */
+  #srcu: SrcuToken = 0;
 
   constructor(o: VcpuOptions) {
     const hostMemory: HostMemory = o.vm.memory;
@@ -125,8 +127,15 @@ export class Vcpu implements ProcessorObserver {
 
   /** Runs the guest until it ends, halts, or used up its entries. Plain: what may sleep is driven to its end. */
   run(o: RunOptions = {}): RunOutcome {
-    const entriesMax = o.entriesMax ?? Number.POSITIVE_INFINITY;
-    const tick = o.tickInstructions ?? TICK_INSTRUCTIONS;
+    this.#srcu = this.vm.srcu.enter();
+    try {
+      return this.#run(o.entriesMax ?? Number.POSITIVE_INFINITY, o.tickInstructions ?? TICK_INSTRUCTIONS);
+    } finally {
+      this.vm.srcu.exit(this.#srcu);
+    }
+  }
+
+  #run(entriesMax: number, tick: number): RunOutcome {
     for (let entries = 0; ; ) {
       const mayEnter = deliverEvents(this);
       if (this.#outcome !== undefined) return this.#outcome;
@@ -210,7 +219,9 @@ export class Vcpu implements ProcessorObserver {
   #enter(instructionsMax: number): void {
     programInjection(this);
     this.trace.entry();
+    this.vm.srcu.exit(this.#srcu);
     const reason = this.processor.enter(this.vmcs, { instructionsMax });
+    this.#srcu = this.vm.srcu.enter();
     this.statistics.entries++;
     completeVectoring(this);
     this.trace.exit(reason);
