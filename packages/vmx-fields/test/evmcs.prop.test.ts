@@ -4,9 +4,11 @@ import {
   decodeEvmcs,
   decodeEvmcsHeader,
   EVMCS_BYTES,
+  EVMCS_REVISION,
   encodeEvmcs,
   evmcsCleanFields,
   evmcsCleanMask,
+  evmcsEnlightenments,
   evmcsLayout,
   type FieldRow,
   field,
@@ -133,6 +135,17 @@ describe('decodeEvmcsHeader', () => {
     bytes[840] = 7;
     const header = { revision: 1, cleanFields: 0xffff, enlightenmentsControl: 2, vpId: 7 };
     expect(decodeEvmcsHeader(bytes)).toEqual(header);
+  });
+
+  it('reads unsigned values', () => {
+    const ones = 0xffff_ffff;
+    const header = { revision: ones, cleanFields: ones, enlightenmentsControl: ones, vpId: ones };
+    expect(decodeEvmcsHeader(filled)).toEqual(header);
+  });
+
+  it('has the revision of version 1, and enlightenments in bits 0 and 1', () => {
+    expect(EVMCS_REVISION).toBe(1);
+    expect(evmcsEnlightenments).toEqual({ NESTED_FLUSH_HYPERCALL: 1, MSR_BITMAP: 2 });
   });
 });
 

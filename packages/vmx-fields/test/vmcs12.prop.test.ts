@@ -83,6 +83,11 @@ describe('decodeVmcs12 and encodeVmcs12', () => {
     expect(decodeVmcs12(bytes, new Vmcs())).toEqual(header);
   });
 
+  it('read an unsigned header', () => {
+    const header = { revision: 0x7fff_ffff, shadow: true, abort: 0xffff_ffff, launchState: 0xffff_ffff };
+    expect(decodeVmcs12(new Uint8Array(VMCS12_BYTES).fill(0xff), new Vmcs())).toEqual(header);
+  });
+
   it('leave fields that vmcs12 does not hold', () => {
     const vmcs = new Vmcs();
     vmcs.writeBig(field.CR3_TARGET_VALUE0, 7n);
