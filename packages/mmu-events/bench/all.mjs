@@ -1,3 +1,4 @@
+import { benchAccess } from './access.mjs';
 import { benchLookup } from './lookup.mjs';
 import { benchNotifier } from './notifier.mjs';
 import { benchUpdate } from './update.mjs';
@@ -5,3 +6,4 @@ import { benchUpdate } from './update.mjs';
 benchLookup();
 benchUpdate();
 benchNotifier();
+benchAccess();

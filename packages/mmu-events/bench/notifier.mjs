@@ -1,7 +1,7 @@
 import { createManagedMemory, PAGE_SIZE } from '@nvmx/guest-memory';
 import { HostAddressSpace, VmMemory } from '@nvmx/mmu-events';
 import { drive } from '@nvmx/sync';
-import { nanoseconds, print } from './measure.mjs';
+import { print, raceCalls } from './measure.mjs';
 
 /** A cache that stands for one page and counts its invalidations. */
 class Cache {
@@ -20,38 +20,9 @@ class Cache {
 /** One host event on one page, with caches on other pages, and with a cache that it hits. */
 export function benchNotifier() {
   for (const hit of [false, true]) {
-    const figures = [0, 10, 100, 1000, 10_000].map((idle) => [`${idle} idle caches`, event(idle, hit)]);
-    print(`discard of one page, ${hit ? 'one cache hit' : 'no cache hit'}`, figures);
+    const pieces = [0, 10, 100, 1000, 10_000].map((idle) => [`${idle} idle caches`, event(idle, hit)]);
+    print(`discard of one page, ${hit ? 'one cache hit' : 'no cache hit'}`, raceCalls(pieces, { count: 5000 }));
   }
-  const memory = createManagedMemory({ guestFrames: 64, kernelFrames: 8 });
-  const host = new HostAddressSpace({ memory });
-  const hva = host.mmap({ pages: 4 });
-  drive(host.fault(hva, { write: true }));
-  print('host address space', [
-    [
-      'tryFault() of a present page',
-      nanoseconds((n) => {
-        let sum = 0;
-        for (let i = 0; i < n; i++) sum += host.tryFault(hva, { write: true });
-        if (sum < 0) throw new Error('unreachable');
-      }),
-    ],
-    [
-      'drive(fault()) of a present page',
-      nanoseconds((n) => {
-        for (let i = 0; i < n; i++) drive(host.fault(hva, { write: true }));
-      }),
-    ],
-    [
-      'drive(migrate())',
-      nanoseconds(
-        (n) => {
-          for (let i = 0; i < n; i++) drive(host.migrate(hva));
-        },
-        { count: 5000 },
-      ),
-    ],
-  ]);
 }
 
 function event(idle, hit) {
@@ -63,10 +34,5 @@ function event(idle, hit) {
   for (let i = 0; i < idle; i++) vm.registerCache(new Cache(hva / PAGE_SIZE + 100 + i));
   if (hit) vm.registerCache(new Cache(hva / PAGE_SIZE));
   const range = { start: hva, end: hva + PAGE_SIZE };
-  return nanoseconds(
-    (n) => {
-      for (let i = 0; i < n; i++) drive(host.discard(range));
-    },
-    { count: 20_000 },
-  );
+  return () => drive(host.discard(range));
 }

@@ -144,6 +144,38 @@ export class VmMemory extends MemslotProtocol {
     }
   }
 
+  /**
+   * `kvm_vcpu_read_guest_atomic()`: readGuest() in one step that never sleeps and never faults a page in. False when that
+   * cannot be, and then `target` may hold a part: readGuest() tells why. A tenth of its price for a few bytes.
+   */
+  tryReadGuest(gpa: Gpa, target: Uint8Array): boolean {
+    for (let done = 0; done < target.length; ) {
+      const at = (gpa + done) as Gpa;
+      const count = Math.min(target.length - done, PAGE_SIZE - pageOffset(at));
+      const slot = this.memslots.find(gpaToGfn(at));
+      const hpa = slot === undefined ? undefined : this.#presentHpa(slot, at, { write: false });
+      if (hpa === undefined) return false;
+      this.memory.read(hpa, count === target.length ? target : target.subarray(done, done + count));
+      done += count;
+    }
+    return true;
+  }
+
+  /** writeGuest() in one step, as tryReadGuest(): false when a page is absent, or not writable in place. */
+  tryWriteGuest(gpa: Gpa, source: Uint8Array): boolean {
+    for (let done = 0; done < source.length; ) {
+      const at = (gpa + done) as Gpa;
+      const count = Math.min(source.length - done, PAGE_SIZE - pageOffset(at));
+      const slot = this.memslots.find(gpaToGfn(at));
+      const hpa = slot === undefined ? undefined : this.#presentHpa(slot, at, { write: true });
+      if (slot === undefined || hpa === undefined) return false;
+      this.memory.write(hpa, count === source.length ? source : source.subarray(done, done + count));
+      this.markDirtyInSlot(slot, gpaToGfn(at));
+      done += count;
+    }
+    return true;
+  }
+
   /** `mark_page_dirty()`: records a write. Call it in the step, or under the lock, that allowed the write. */
   markDirty(gfn: Gfn): void {
     const slot = this.memslots.find(gfn);
@@ -212,6 +244,13 @@ export class VmMemory extends MemslotProtocol {
 
   protected override assertAlive(): void {
     if (!this.#alive) throw operatingError('EIO', 'memory region', 'the VM is destroyed', {});
+  }
+
+  /** Where the byte is right now, if the slot and the page-table entry allow the access without a fault. */
+  #presentHpa(slot: Memslot, gpa: Gpa, o: { write: boolean }): Hpa | undefined {
+    if (slot.invalid || (o.write && slot.flags.readOnly)) return undefined;
+    const pfn = this.host.tryFault(slot.hvaOf(gpaToGfn(gpa)), o);
+    return pfn === undefined ? undefined : ((pfn * PAGE_SIZE + pageOffset(gpa)) as Hpa);
   }
 
   /** Translates and copies with no yield between, so that the bytes are those of the current frame. */

@@ -115,6 +115,58 @@ describe('readGuest() and writeGuest()', () => {
   });
 });
 
+describe('tryReadGuest() and tryWriteGuest()', () => {
+  test('copy what is present in one step, over pages and slots, and mark what they write', () => {
+    const world = createWorld({ region: { logDirtyPages: true } });
+    const gpa = (BASE_GPA + 4094) as Gpa;
+    const [bytes, back] = [Uint8Array.of(1, 2, 3, 4), new Uint8Array(4)];
+    drive(world.vm.writeGuest(gpa, new Uint8Array(4)));
+    world.vm.harvestDirty(0);
+    expect(world.vm.tryWriteGuest(gpa, bytes)).toBe(true);
+    expect(world.vm.tryReadGuest(gpa, back)).toBe(true);
+    expect(back).toEqual(bytes);
+    expect(world.vm.harvestDirty(0)[0]).toBe(0b11);
+  });
+
+  test('false, and no page faulted in, where a page is absent, the second one too', () => {
+    const world = createWorld();
+    expect(world.vm.tryReadGuest(BASE_GPA, new Uint8Array(1))).toBe(false);
+    writeByte(world, world.hva, 1);
+    expect(world.vm.tryReadGuest((BASE_GPA + 4095) as Gpa, new Uint8Array(2))).toBe(false);
+    expect(world.vm.tryWriteGuest((BASE_GPA + 4095) as Gpa, new Uint8Array(2))).toBe(false);
+    expect(world.host.residentPages).toBe(1);
+  });
+
+  test('false outside of every slot, and in a slot that is being deleted', () => {
+    const world = createWorld();
+    writeByte(world, world.hva, 1);
+    expect(world.vm.tryReadGuest(0 as Gpa, new Uint8Array(1))).toBe(false);
+    expect(world.vm.tryWriteGuest((LAST + 1) as Gpa, new Uint8Array(1))).toBe(false);
+    const update = world.vm.setMemoryRegion(region(world, { bytes: 0 }));
+    runUntil(update, () => world.vm.memslots.find(gfn(0))?.invalid === true);
+    expect(world.vm.tryReadGuest(BASE_GPA, new Uint8Array(1))).toBe(false);
+    drive(update);
+  });
+
+  test('a write is false for a read-only slot and for a page that must be copied first; a read is true', () => {
+    const readOnly = createWorld({ region: { readOnly: true } });
+    writeByte(readOnly, readOnly.hva, 1);
+    expect(readOnly.vm.tryWriteGuest(BASE_GPA, new Uint8Array(1))).toBe(false);
+    expect(readOnly.vm.tryReadGuest(BASE_GPA, new Uint8Array(1))).toBe(true);
+    const world = createWorld();
+    for (const i of [0, 1]) writeByte(world, at(world.hva, i), 4);
+    drive(world.host.merge({ keep: world.hva, drop: at(world.hva, 1) }));
+    expect(world.vm.tryWriteGuest(BASE_GPA, Uint8Array.of(9))).toBe(false);
+    expect(guestBytes(world, (BASE_GPA + 4096) as Gpa, 1)).toEqual([4]);
+  });
+
+  test('nothing to copy is true, wherever it is', () => {
+    const { vm } = createWorld();
+    expect(vm.tryReadGuest(0 as Gpa, new Uint8Array(0))).toBe(true);
+    expect(vm.tryWriteGuest(0 as Gpa, new Uint8Array(0))).toBe(true);
+  });
+});
+
 describe('faultIn()', () => {
   test('gives the frame, and whether it may be mapped writable', () => {
     const world = createWorld();
