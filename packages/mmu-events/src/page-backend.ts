@@ -68,7 +68,8 @@ export interface HeldPage {
    * Holds the page that contains `gpa`, in place of what was held. May sleep, fault and map. After a failure nothing is
    * held, and hardware must not use what was programmed before.
    *
-   * @throws OperatingError ENOMEM when the host has no frame or no room for a mapping; nothing is held then.
+   * A host without a frame, or L0 without room for a mapping, fails the hold like the rest: with a code, or by throwing
+   * OperatingError ENOMEM, as the backend promises (`outOfMemory`).
    */
   hold(gpa: Gpa): Op<HoldOutcome>;
   /** The frame of the last successful hold. Asserts that there was one and that it was not given up. */

@@ -146,7 +146,8 @@ export class VmMemory extends MemslotProtocol {
 
   /**
    * `kvm_vcpu_read_guest_atomic()`: readGuest() in one step that never sleeps and never faults a page in. False when that
-   * cannot be, and then `target` may hold a part: readGuest() tells why. A tenth of its price for a few bytes.
+   * cannot be, and then `target` may hold a part: readGuest() does the rest, or tells why. For a few bytes it is
+   * several times cheaper.
    */
   tryReadGuest(gpa: Gpa, target: Uint8Array): boolean {
     for (let done = 0; done < target.length; ) {
