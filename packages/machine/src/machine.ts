@@ -1,6 +1,6 @@
 import { assert, type HostMemory, type Hva, OperatingError, PAGE_SIZE, type TraceSink } from '@nvmx/guest-memory';
 import { HostAddressSpace, type PageBackend, VmMemory } from '@nvmx/mmu-events';
-import { type RunOptions, type RunOutcome, Vcpu } from '@nvmx/nested-vmx';
+import { type RunOptions, type RunOutcome, type StaleAccessAudit, Vcpu } from '@nvmx/nested-vmx';
 import { drive } from '@nvmx/sync';
 import { bootArea, bootAreaBytes, IMAGE_GPA_FIRST } from './boot-area.ts';
 import { type ElfImage, parseElf } from './elf.ts';
@@ -33,6 +33,8 @@ export interface MachineOptions {
   /** What time-stamps markers; `performance.now()` unless said otherwise. */
   readonly clock?: (() => number) | undefined;
   readonly trace?: TraceSink | undefined;
+  /** Makes the judge of what the processor does with addresses in vmcs02. `backend.observe()` shows it what L0 does. */
+  readonly createAudit?: ((vm: VmMemory) => StaleAccessAudit) | undefined;
 }
 
 /** Why run() returned: the guest ended itself with a code, or what L0 says of its vCPU. */
@@ -104,6 +106,7 @@ class Board implements Machine {
       io: this.#bus,
       apic: this.apic,
       trace: o.trace,
+      audit: o.createAudit?.(this.vm),
     });
   }
 
