@@ -41,7 +41,7 @@ export function run(cpu: Cpu): void {
         }
         if ((i.attributes & Attribute.SETS_RIP) === 0) standAt(cpu, i.next);
         retire(cpu, done);
-        if (watched) afterStep(cpu, flags, (i.attributes & Attribute.DELIVERS) !== 0);
+        if (watched || cpu.attention !== 0) afterStep(cpu, flags, (i.attributes & Attribute.DELIVERS) !== 0);
       }
     } catch (thrown) {
       if (thrown !== UNWIND) throw thrown;
