@@ -38,10 +38,24 @@ describe('pairs and addresses', () => {
     );
   });
 
+  it('convert at the edges of 2^31 and 2^32, to unsigned halves', () => {
+    for (const [address, low, high] of [
+      [2 ** 31 - 1, 0x7fff_ffff, 0],
+      [2 ** 31, 0x8000_0000, 0],
+      [2 ** 32 - 1, 0xffff_ffff, 0],
+      [2 ** 32, 0, 1],
+      [2 ** 51, 0, 0x8_0000],
+      [2 ** 52 - 1, 0xffff_ffff, 0xf_ffff],
+    ] as const) {
+      expect([addressLow(address), addressHigh(address)]).toEqual([low, high]);
+      expect(pairToAddress(low, high)).toBe(address);
+    }
+  });
+
   it('assert at 2^52', () => {
     expect(pairToAddress(-1, 0xf_ffff)).toBe(2 ** 52 - 1);
     expect(() => pairToAddress(0, 0x10_0000)).toThrow('no address below 2^52');
-    expect(() => pairToAddress(0, -1)).toThrow('no address below 2^52');
+    expect(() => pairToAddress(1, -1)).toThrow('0xffffffff_1 is no address below 2^52');
   });
 });
 

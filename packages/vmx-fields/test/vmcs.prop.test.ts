@@ -32,6 +32,26 @@ describe('Vmcs', () => {
     }
   });
 
+  it('stores the same through writeFieldPair, for every field and half, signed halves or not', () => {
+    const accesses = fieldRows.flatMap((row) =>
+      (row.width === 'u64' ? [false, true] : [false]).map((high) => ({ row, high })),
+    );
+    fc.assert(
+      fc.property(u32, u32, u64, (low, high, before) => {
+        for (const access of accesses) {
+          const [expected, plain, signed] = [new Vmcs(), new Vmcs(), new Vmcs()];
+          for (const vmcs of [expected, plain, signed]) vmcs.writeField({ row: access.row, high: false }, before);
+          expected.writeField(access, (BigInt(high) << 32n) | BigInt(low));
+          plain.writeFieldPair(access, low, high);
+          signed.writeFieldPair(access, low | 0, high | 0);
+          expect(plain.words, access.row.name).toEqual(expected.words);
+          expect(signed.words, access.row.name).toEqual(expected.words);
+        }
+      }),
+      { ...seed, numRuns: 10 },
+    );
+  });
+
   it('keeps every other field when one is written', () => {
     fc.assert(
       fc.property(anyRow, u64, u64, (row, before, value) => {
