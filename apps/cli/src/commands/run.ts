@@ -111,8 +111,8 @@ function loadImage(machine: Machine, o: { image: Uint8Array; name: string; comma
   }
 }
 
-/** VM entries between two looks at the clock, and instructions in each at most: some milliseconds. */
-const ENTRIES = 16;
+/** VM entries between two looks at the clock, and instructions in each at most: some ten milliseconds. */
+const ENTRIES = 8;
 const TICK_INSTRUCTIONS = 50_000;
 /** How long the guest runs before streams and signals get their turn. */
 const TURN_MS = 50;

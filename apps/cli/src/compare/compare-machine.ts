@@ -33,7 +33,7 @@ export class CompareMachine {
         o.phase.mark(number, { ...at, statistics: this.machine.backend.statistics });
       },
       onReport: (index, value) => this.reported.set(index, value),
-      ...(o.createAudit === undefined ? {} : { createAudit: o.createAudit }),
+      createAudit: o.createAudit,
     });
   }
 
