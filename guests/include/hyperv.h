@@ -12,5 +12,8 @@ bool hyperv_has_enlightened_msr_bitmap(void);
 /** Identifies L1 and enables its VP assist page, which names no enlightened VMCS yet. */
 void hyperv_open(u8 *assist_page);
 
+/** Disables the VP assist page: all further VM entries use the current VMCS, and L0 need not look. */
+void hyperv_close(u8 *assist_page);
+
 /** Names the enlightened VMCS of all further VM entries; a null pointer: they use the current VMCS. */
 void hyperv_use(u8 *assist_page, const u8 *evmcs);

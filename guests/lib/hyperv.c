@@ -49,6 +49,11 @@ void hyperv_open(u8 *assist_page) {
   write_msr(MSR_HV_X64_MSR_VP_ASSIST_PAGE, (u64)assist_page | ASSIST_PAGE_ENABLE);
 }
 
+void hyperv_close(u8 *assist_page) {
+  hyperv_use(assist_page, 0);
+  write_msr(MSR_HV_X64_MSR_VP_ASSIST_PAGE, 0);
+}
+
 void hyperv_use(u8 *assist_page, const u8 *evmcs) {
   *(volatile u64 *)(assist_page + VP_ASSIST_CURRENT_NESTED_VMCS) = (u64)evmcs;
   *(volatile u8 *)(assist_page + VP_ASSIST_ENLIGHTEN_VMENTRY) = evmcs != 0;

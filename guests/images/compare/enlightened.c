@@ -31,6 +31,6 @@ void enlightened_switch(u32 page) {
 void enlightened_leave(void) {
   /* In this order: while an enlightened VMCS is in use, L0 need not take a VMPTRLD. */
   vmx_clear(in_use);
-  hyperv_use(world_page(PAGE_VP_ASSIST), 0);
+  hyperv_close(world_page(PAGE_VP_ASSIST));
   world_use_enlightened(0, false);
 }

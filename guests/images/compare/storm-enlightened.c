@@ -1,10 +1,12 @@
-/* One burst fills the enlightened VMCS, enters L2 once by VMLAUNCH and then by VMRESUME, with clean bits, and goes back to
-   the ordinary VMCS. Before each entry L1 writes into the page where L2 must go on; if L0 reads or writes another page, L2 is elsewhere afterwards, or L1 finds no
-   exit. Every piece of L2 ends soon with a hypercall, wherever it starts, so that a burst has an end whatever happens. */
+/* One burst opens the interface, fills the enlightened VMCS, enters L2 once by VMLAUNCH and then by VMRESUME, with clean
+   bits, and goes back to the ordinary VMCS. Before each entry L1 writes into the page where L2 must go on; if L0 reads or
+   writes another page, L2 is elsewhere afterwards, or L1 finds no exit. Every piece of L2 ends soon with a hypercall,
+   wherever it starts, so that a burst has an end whatever happens. */
 #include "storm-enlightened.h"
 
 #include "compare.h"
 #include "enlightened-vmcs.h"
+#include "hyperv.h"
 #include "l2-enlightened.h"
 #include "memory.h"
 
@@ -55,6 +57,7 @@ static void step(void) {
 void storm_enlightened_burst(void) {
   struct l2_registers registers = l2;
   u32 priority = *virtual_apic(APIC_TASKPRI);
+  hyperv_open(world_page(PAGE_VP_ASSIST));
   enter();
   for (u32 i = 0; i < BURST_ENTRIES; i++)
     step();
