@@ -1,6 +1,6 @@
 import { assert, type HostMemory, type Hva, OperatingError, PAGE_SIZE, type TraceSink } from '@nvmx/guest-memory';
 import { HostAddressSpace, type PageBackend, VmMemory } from '@nvmx/mmu-events';
-import { type RunOptions, type RunOutcome, type StaleAccessAudit, Vcpu } from '@nvmx/nested-vmx';
+import { PHYSICAL_ADDRESS_BITS, type RunOptions, type RunOutcome, type StaleAccessAudit, Vcpu } from '@nvmx/nested-vmx';
 import { drive } from '@nvmx/sync';
 import { bootArea, bootAreaBytes, IMAGE_GPA_FIRST } from './boot-area.ts';
 import { type ElfImage, parseElf } from './elf.ts';
@@ -13,7 +13,6 @@ import { X2Apic } from './x2apic.ts';
 /** Devices and the APIC page live above: memory at gpa 0 ends here at the latest. */
 const MEMORY_GPA_END = 0xc000_0000;
 const MEMORY_BYTES_MIN = 2 * 1024 * 1024;
-const PHYSICAL_ADDRESS_BITS = 46;
 
 /** What a board is made of, and who listens to it. */
 export interface MachineOptions {

@@ -1,6 +1,7 @@
 export { capabilityMsrs, controlCapabilities, fixedBits } from './capabilities.ts';
 export { EptTables } from './mmu/ept-tables.ts';
 export { type FaultOutcome, Mmu } from './mmu/mmu.ts';
+export { PHYSICAL_ADDRESS_BITS } from './mmu/physical-address.ts';
 export {
   controlChecks,
   type EntryCheck,

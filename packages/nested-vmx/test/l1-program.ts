@@ -93,6 +93,7 @@ export function runL1(program: readonly (readonly number[])[], fields: Record<st
     io: { read: () => 0xff, write: (_port, _bytes, value) => void written.push(value) },
     apic: {
       id: 0,
+      taskPriority: 0,
       readMsr: () => undefined,
       writeMsr: () => false,
       highestPending: () => -1,

@@ -11,7 +11,7 @@ drive(vm.setMemoryRegion({ slot: 0, gpa: 0, bytes: 16 * 4096, hva: host.mmap({ p
 const written: number[] = [];
 const io = { read: () => 0xff, write: (_port: number, _bytes: number, value: number) => written.push(value) };
 const noInterrupts = { highestPending: () => -1, acknowledge() {}, isPending: () => false, clearPending() {} };
-const apic = { id: 0, readMsr: () => undefined, writeMsr: () => false, ...noInterrupts };
+const apic = { id: 0, taskPriority: 0, readMsr: () => undefined, writeMsr: () => false, ...noInterrupts };
 const vcpu = new Vcpu({ id: 0, vm, backend: createPfncacheBackend(vm), io, apic });
 
 const table = (entry: number) => Uint8Array.of(entry & 0xff, entry >> 8, 0, 0, 0, 0, 0, 0);

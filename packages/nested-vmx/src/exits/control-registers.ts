@@ -1,4 +1,4 @@
-import { cr0, cr4, crAccess, crAccessType, efer, exceptionVector, field, msr, vmEntry } from '@nvmx/vmx-fields';
+import { cr0, cr4, crAccess, crAccessType, efer, exceptionVector, field, vmEntry } from '@nvmx/vmx-fields';
 import { fixedBits } from '../capabilities.ts';
 import { clearControl, setControl } from '../controls.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../mmu/physical-address.ts';
@@ -10,7 +10,8 @@ import { fits, guestControlRegister } from './control-register-values.ts';
 
 const CR0_KNOWN = cr0.PE | cr0.MP | cr0.EM | cr0.TS | cr0.ET | cr0.NE | cr0.WP | cr0.AM | cr0.NW | cr0.CD | cr0.PG;
 const LMSW_BITS = cr0.PE | cr0.MP | cr0.EM | cr0.TS;
-const CR8_SHIFT = 4n;
+const CR8_SHIFT = 4;
+const CR8_LAST = 15n;
 
 /** A control-register access in the format of the exit qualification. */
 export interface CrAccess {
@@ -73,14 +74,21 @@ function carryOut(vcpu: Vcpu, access: CrAccess, source: bigint): boolean {
     case 4:
       return source >> 32n === 0n && setCr4(vcpu, Number(source));
     case 8:
-      return vcpu.apic.writeMsr(msr.IA32_X2APIC_TPR, source << CR8_SHIFT);
+      return setCr8(vcpu, source);
     default:
       return false;
   }
 }
 
 function readCr8(vcpu: Vcpu): bigint {
-  return (vcpu.apic.readMsr(msr.IA32_X2APIC_TPR) ?? 0n) >> CR8_SHIFT;
+  return BigInt(vcpu.apic.taskPriority >>> CR8_SHIFT);
+}
+
+/** False: #GP(0), for a reserved bit. */
+function setCr8(vcpu: Vcpu, value: bigint): boolean {
+  if (value > CR8_LAST) return false;
+  vcpu.apic.taskPriority = Number(value) << CR8_SHIFT;
+  return true;
 }
 
 /** False: #GP(0). Long mode follows CR0.PG. */

@@ -10,6 +10,8 @@ export interface IoBus {
  */
 export interface LocalApic {
   readonly id: number;
+  /** The task priority, 0 to 255, in every mode of the APIC. CR8 shows bits 7:4. */
+  taskPriority: number;
   readMsr(index: number): bigint | undefined;
   writeMsr(index: number, value: bigint): boolean;
   /** The vector that the APIC would deliver now (above the processor priority), or -1. */
