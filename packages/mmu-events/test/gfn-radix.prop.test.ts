@@ -145,7 +145,9 @@ describe('the ends of the guest', () => {
   test('frame 2^40, the end of the last page, is no frame', () => {
     const slot = slotAt({ id: 1, gfn: END - 8, pages: 8 });
     expect(GfnRadix.empty.find(END as Gfn)).toBeUndefined();
-    expect(GfnRadix.empty.replace({ insert: slot }).find(END as Gfn)).toBeUndefined();
+    const one = GfnRadix.empty.replace({ insert: slot });
+    expect(one.find(END as Gfn)).toBeUndefined();
+    expect(one.replace({ insert: slotAt({ id: 2, gfn: 0, pages: 8 }) }).find(END as Gfn)).toBeUndefined();
   });
 
   test('the largest slot, 2^31 - 1 pages, beside a slot of one page', () => {

@@ -53,6 +53,21 @@ describe('merge()', () => {
     }
   });
 
+  test('a write that finds itself the last user meanwhile keeps the frame, since somebody may have pinned it', () => {
+    const world = twins();
+    const { host, memory, hva } = world;
+    drive(host.merge({ keep: hva, drop: at(hva, 1) }));
+    const shared = host.translate(hva)!;
+    const write = host.fault(hva, { write: true });
+    expect(runToPoint(write, BEFORE)).toBe(true);
+    drive(host.discard(pages(hva, 1)));
+    expect(drive(host.fault(hva, { write: true }))).toBe(shared);
+    memory.frames.pin(shared);
+    expect(drive(write)).toBe(shared);
+    expect(host.translate(hva)).toBe(shared);
+    memory.frames.unpin(shared);
+  });
+
   test('three pages can share, and each leaves alone', () => {
     const world = twins();
     const { host, memory, hva } = world;

@@ -1,7 +1,7 @@
 import { type Gfn, OperatingError } from '@nvmx/guest-memory';
 import { DeadlockError, drive, type Op } from '@nvmx/sync';
 import { describe, expect, test } from 'vitest';
-import { DirtyLog, type MemoryRegion, VmMemory } from '../src/index.ts';
+import { DirtyLog, type MemoryRegion, type Memslot, VmMemory } from '../src/index.ts';
 import {
   at,
   BASE_GPA,
@@ -226,11 +226,13 @@ describe('M7: a failure to prepare', () => {
     const world = createWorld({ Vm: NoMemory });
     const slot = world.vm.memslots.get(0);
     const seen: number[] = [];
+    const versions = new Set<Memslot>();
     expect(
       failure(function* () {
         const op = world.vm.setMemoryRegion(region(world, change));
         for (let next = op.next(); next.done !== true; next = op.next()) {
           seen.push(world.vm.memslots.tag);
+          for (const one of world.vm.memslots) versions.add(one);
           yield next.value;
         }
       }),
@@ -238,6 +240,7 @@ describe('M7: a failure to prepare', () => {
     expect([...new Set([...seen, world.vm.memslots.tag])]).toEqual(tags);
     expect([...world.vm.memslots]).toEqual([slot]);
     expect(slot?.freed).toBe(false);
+    for (const one of versions) expect(one.freed).toBe(one !== slot);
     (world.vm as NoMemory).failing = false;
     drive(world.vm.setMemoryRegion(region(world, change)));
   });

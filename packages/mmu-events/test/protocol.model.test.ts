@@ -185,6 +185,35 @@ function harvestDuringWrite(Vm: typeof VmMemory): Scenario {
   };
 }
 
+/** A page is harvested and shipped while a vCPU faults it in, and writes through its translation (I8). */
+function harvestDuringFault(Vm: typeof VmMemory): Scenario {
+  const world = createWorld({ Vm, region: { logDirtyPages: true } });
+  const translations = new Translations();
+  world.vm.addSecondaryMmu(translations);
+  writeByte(world, world.hva, 1);
+  let shipped = 1;
+  function* vcpu(): Op<void> {
+    const install = ({ pfn }: { pfn: Pfn }): void => void translations.map.set(gfn(0), pfn);
+    for (let pfn: Pfn | undefined; pfn === undefined; pfn = translations.map.get(gfn(0))) {
+      yield* world.vm.pageFault(gfn(0), { write: true, install });
+      yield between;
+    }
+    world.memory.u8[translations.map.get(gfn(0))! * 4096] = 7;
+  }
+  function* ship(): Op<void> {
+    if (world.vm.harvestDirty(0)[0] === 0) return;
+    yield between;
+    shipped = world.memory.u8[world.host.translate(world.hva)! * 4096]!;
+  }
+  return {
+    tasks: [vcpu, ship],
+    check() {
+      drive(ship());
+      expect(shipped).toBe(7);
+    },
+  };
+}
+
 const scenarios: Record<string, (Vm: typeof VmMemory) => Scenario> = {
   'a slot is created during an event': slotDuringEvent({}, { existing: false }),
   'a slot is deleted during an event': slotDuringEvent({ bytes: 0 }),
@@ -196,6 +225,7 @@ const scenarios: Record<string, (Vm: typeof VmMemory) => Scenario> = {
   'a refresh during a discard': refreshDuringEvent,
   'a destroy during an event': destroyDuringEvent,
   'a harvest during a write': harvestDuringWrite,
+  'a harvest during a page fault': harvestDuringFault,
 };
 
 describe('every schedule with two preemptions ends well, in one lock order, with nobody asleep under a spin lock', () => {
@@ -255,6 +285,9 @@ describe('each decision of the protocol is needed: a variant without it fails in
       })();
     }
   }
+  class HarvestWithoutProtection extends VmMemory {
+    protected override writeProtect(): void {}
+  }
   class CachesBeforeCount extends VmMemory {
     override *invalidateRangeStart(event: Parameters<VmMemory['invalidateRangeStart']>[0]): Op<void> {
       yield* this.invalidateCaches(event);
@@ -280,6 +313,7 @@ describe('each decision of the protocol is needed: a variant without it fails in
     ['M6 does not zap', NoFlush, 'a page fault during a delete'],
     ['N6 does not step the sequence', NoSequence, 'a page fault during a migration'],
     ['the retry rule ignores invalidations in progress', RetryOnSequenceAlone, 'a page fault during a migration'],
+    ['a harvest leaves write access', HarvestWithoutProtection, 'a harvest during a page fault'],
     ['N2 before N1', CachesBeforeCount, 'a refresh during a discard'],
     ['N7 before N6 (GPC-01c)', CountBeforeSequence, 'a refresh during a discard'],
   ])('%s', (_title, Vm, scenario) => {
