@@ -179,8 +179,10 @@ describe('APIC-access page', () => {
   });
 
   it.each(combinations)('%s: the offsets that are written to the virtual-APIC page', (_, bits, __, writes) => {
+    const guest = apicGuest(SECONDARY.APIC_ACCESSES | bits);
     for (let offset = 0; offset < 0x400; offset += 4) {
-      const guest = apicGuest(SECONDARY.APIC_ACCESSES | bits);
+      guest.memory.u8.fill(0, guest.hpa(VAPIC), guest.hpa(VAPIC) + 0x400);
+      guest.set(field.GUEST_INTR_STATUS, 0);
       const reason = guest.run(`b83e000000 ${writeOf(offset)} f4`);
       if (!(writes as readonly number[]).includes(offset)) {
         expect([offset, reason]).toEqual([offset, exitReason.APIC_ACCESS]);
