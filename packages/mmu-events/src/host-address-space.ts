@@ -1,5 +1,6 @@
 import { assert, type HostMemory, type Hva, PAGE_SIZE, type Pfn, type TraceSink } from '@nvmx/guest-memory';
 import { mightSleep, type Op, point, sleepPoint } from '@nvmx/sync';
+import { operatingError } from './errors.ts';
 import { HostPages, type Refusal } from './host-pages.ts';
 import { Listeners, type MmuNotifierListener } from './listeners.ts';
 import type { Pte } from './page-table.ts';
@@ -7,7 +8,6 @@ import {
   checkRange,
   type HvaRange,
   hvaToPage,
-  operatingError,
   pageRange,
   type RangeEvent,
   type RangeReason,

@@ -1,7 +1,8 @@
 import { type Gfn, type Hva, type OperatingError, PAGE_SIZE } from '@nvmx/guest-memory';
+import { operatingError } from './errors.ts';
 import { Memslot, type MemslotFlags } from './memslot.ts';
 import { GFN_END, type Memslots, SLOT_PAGES_MAX, USER_MEM_SLOTS } from './memslots.ts';
-import { operatingError, USER_ADDRESS_END } from './range.ts';
+import { USER_ADDRESS_END } from './range.ts';
 
 /** What KVM_SET_USER_MEMORY_REGION takes. Plain numbers, since user space may pass anything. */
 export interface MemoryRegion {

@@ -1,4 +1,4 @@
-import { type Gfn, OperatingError } from '@nvmx/guest-memory';
+import type { Gfn } from '@nvmx/guest-memory';
 import { Mutex, type Op, point } from '@nvmx/sync';
 import { DirtyLog } from './dirty-log.ts';
 import { checkRegion, type MemoryRegion, planRegion, type RegionPlan } from './memory-region.ts';
@@ -190,9 +190,4 @@ export abstract class MemslotProtocol extends NotifierProtocol {
     const id = (plan.next ?? plan.old)!.id;
     this.trace({ name: 'kvm_set_user_memory_region', slot: id, change: plan.change, generation });
   }
-}
-
-/** Whether an error is an operating error with the code. */
-export function hasCode(error: unknown, code: string): error is OperatingError {
-  return error instanceof OperatingError && error.code === code;
 }

@@ -1,4 +1,5 @@
-import { type Hva, OperatingError, PAGE_SIZE } from '@nvmx/guest-memory';
+import { type Hva, PAGE_SIZE } from '@nvmx/guest-memory';
+import { operatingError } from './errors.ts';
 
 /** Host virtual addresses [start, end), both page-aligned. */
 export interface HvaRange {
@@ -40,19 +41,4 @@ export function checkRange(operation: string, range: HvaRange): void {
   const aligned = start % PAGE_SIZE === 0 && end % PAGE_SIZE === 0;
   if (aligned && start >= 0 && start < end && end <= USER_ADDRESS_END) return;
   throw operatingError('EINVAL', operation, 'is not a page-aligned user range', { start, end });
-}
-
-/** An operating error whose text names operation, address and reason. */
-export function operatingError(
-  code: OperatingError['code'],
-  operation: string,
-  reason: string,
-  details: Readonly<Record<string, unknown>>,
-): OperatingError {
-  const where = Object.entries(details).map(([name, value]) => `${name} ${describe(value)}`);
-  return new OperatingError(code, `mmu-events: ${operation} failed: ${where.join(', ')} ${reason}`, details);
-}
-
-function describe(value: unknown): string {
-  return typeof value === 'number' && value >= 4096 ? `0x${value.toString(16)}` : String(value);
 }

@@ -13,11 +13,11 @@ import {
 } from '@nvmx/guest-memory';
 import { type Op, point } from '@nvmx/sync';
 import { forEachRun } from './dirty-log.ts';
+import { hasCode, operatingError } from './errors.ts';
 import type { HostAddressSpace } from './host-address-space.ts';
 import type { Memslot } from './memslot.ts';
-import { hasCode, MemslotProtocol } from './memslot-protocol.ts';
+import { MemslotProtocol } from './memslot-protocol.ts';
 import { USER_MEM_SLOTS } from './memslots.ts';
-import { operatingError } from './range.ts';
 
 /** The sequence is read, the page is not resolved yet. Partner: N1 .. N6, which the retry rule must notice. */
 const sequenceRead = point('page fault: sequence read');

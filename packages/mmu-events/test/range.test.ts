@@ -1,6 +1,6 @@
 import type { Hva } from '@nvmx/guest-memory';
 import { describe, expect, test } from 'vitest';
-import { checkRange, hvaToPage, operatingError, pageRange, USER_ADDRESS_END } from '../src/range.ts';
+import { checkRange, hvaToPage, pageRange, USER_ADDRESS_END } from '../src/range.ts';
 import { errorCode } from './support/world.ts';
 
 const LAST = USER_ADDRESS_END - 4096;
@@ -42,11 +42,4 @@ test('the page of an address, and its range, at the borders of a page', () => {
     expect(hvaToPage(address)).toBe(page);
     expect(pageRange(address)).toEqual({ start: page * 4096, end: (page + 1) * 4096 });
   }
-});
-
-test('an operating error names operation, address and reason, and keeps the details as data', () => {
-  const error = operatingError('EBUSY', 'migrate', 'is pinned', { hva: 0x7000_0000, pages: 3 });
-  expect(error.message).toBe('mmu-events: migrate failed: hva 0x70000000, pages 3 is pinned');
-  expect(error.code).toBe('EBUSY');
-  expect(error.details).toEqual({ hva: 0x7000_0000, pages: 3 });
 });

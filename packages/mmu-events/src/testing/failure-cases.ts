@@ -1,8 +1,8 @@
-import { type Gpa, PAGE_SIZE } from '@nvmx/guest-memory';
+import { type Gpa, gpaToGfn, PAGE_SIZE } from '@nvmx/guest-memory';
 import { drive } from '@nvmx/sync';
 import { expect } from 'vitest';
 import type { ContractCase } from './case.ts';
-import { emptySlot, gfnOf, nowhere, pageA, plainSlot, readOnlySlot, runUntil } from './fixture.ts';
+import { emptySlot, nowhere, pageA, plainSlot, readOnlySlot, runUntil } from './fixture.ts';
 
 const plainEnd = (plainSlot.gpa + plainSlot.pages * PAGE_SIZE) as Gpa;
 
@@ -43,7 +43,7 @@ export const failureCases: readonly ContractCase[] = [
     run(f) {
       const update = f.plainRegion({ bytes: 0 });
       const page = f.open();
-      const invalid = (): boolean => f.vm.memslots.find(gfnOf(pageA))?.invalid === true;
+      const invalid = (): boolean => f.vm.memslots.find(gpaToGfn(pageA))?.invalid === true;
       expect(runUntil(update, invalid)).toBe(true);
       f.holdFails(page, pageA, f.promises.failures.noMemslot);
       drive(update);

@@ -1,6 +1,5 @@
 import {
   createManagedMemory,
-  type Gfn,
   type Gpa,
   gpaToGfn,
   type HostMemory,
@@ -246,8 +245,4 @@ export function runUntilBlocked<T>(op: Op<T>): boolean {
     if (done === true) return false;
     if (value.ready !== undefined && !value.ready()) return true;
   }
-}
-
-export function gfnOf(gpa: Gpa): Gfn {
-  return gpaToGfn(gpa);
 }
