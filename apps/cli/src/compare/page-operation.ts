@@ -89,12 +89,12 @@ function mapPass(pages: readonly HeldPage[]): number {
   return sum;
 }
 
+/** beginUse() is lock and check; a page that fails it leaves a sum that sample() refuses. */
 function cachePass(pages: readonly HeldPage[]): number {
   let sum = 0;
   for (let index = 0; index < PAGES; index++) {
     const page = pages[index]!;
-    page.tryHold(addresses[index]!);
-    page.beginUse();
+    if (!page.beginUse()) continue;
     sum += page.view.u32(0);
     page.endUse();
   }

@@ -19,11 +19,15 @@ export class L1Memory implements TableReader {
   }
 
   copyFrom(address: number, target: Uint8Array): boolean {
-    return succeeds(() => drive(this.#vm.readGuest(gpa(address), target)));
+    return (
+      this.#vm.tryReadGuest(gpa(address), target) || succeeds(() => drive(this.#vm.readGuest(gpa(address), target)))
+    );
   }
 
   copyTo(address: number, source: Uint8Array): boolean {
-    return succeeds(() => drive(this.#vm.writeGuest(gpa(address), source)));
+    return (
+      this.#vm.tryWriteGuest(gpa(address), source) || succeeds(() => drive(this.#vm.writeGuest(gpa(address), source)))
+    );
   }
 
   /** TableReader: one 8-byte entry of L1's own page tables or EPT. */
