@@ -114,6 +114,8 @@ export class Cpu {
   exiting: Exiting = Exiting.NO;
   /** Instructions of the current block that are still to be carried out, counted from its start. */
   blockEnd = 0;
+  /** Instructions of the current block that were begun. */
+  position = 0;
   /** Instructions until the host's tick. */
   quota = 0;
   /** Retired since creation. */

@@ -91,6 +91,7 @@ export class Decoder {
       return i;
     }
     this.#resolveRelative(i);
+    i.isSimpleAddress = i.addressWidth === 8 && i.index < 0 && i.segment < 0;
     return i;
   }
 

@@ -2,6 +2,7 @@ import { field } from '@nvmx/vmx-fields';
 import { Block, type CodePage } from './code-cache.ts';
 import type { Cpu } from './cpu.ts';
 import { Decoder, INSTRUCTION_BYTES_MAX } from './decoder.ts';
+import { hotCase } from './dispatch.ts';
 import { isCanonical, raiseGeneralProtection, raiseUndefinedOpcode } from './faults.ts';
 import { Attribute, type Instruction } from './instruction.ts';
 import { Slot } from './slot.ts';
@@ -51,6 +52,7 @@ function decodeBlock(cpu: Cpu, page: CodePage, low: number, high: number): Block
     const i = decoder.decode({ bytes: cpu.u8, base, offset, available: PAGE_BYTES - offset, mode: cpu.mode });
     if (i === undefined) break;
     i.position = list.length;
+    i.hot = hotCase(i.run);
     list.push(i);
     offset = i.next;
     if ((i.attributes & Attribute.ENDS_BLOCK) !== 0 || offset >= PAGE_BYTES) break;

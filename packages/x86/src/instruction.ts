@@ -40,6 +40,8 @@ export const NO_SEGMENT = -1;
 export class Instruction {
   run: Executor = unreachable;
   row: InstructionRow | undefined = undefined;
+  /** Case of `runBlock` that carries it out without a call through `run`; 0: none. */
+  hot = 0;
   /** `Attribute` bits. */
   attributes = 0;
   /** Operand width in bytes: 1, 2, 4 or 8. */
@@ -56,6 +58,8 @@ export class Instruction {
   modrm = 0;
   /** REX bits 3:0 (W R X B). */
   rex = 0;
+  /** The address is a 64-bit base plus displacement and nothing else. */
+  isSimpleAddress = false;
   /** Slot of the base register. */
   base: number = Slot.ZERO;
   /** Slot of the index register or `NO_SLOT`. */

@@ -1,6 +1,7 @@
 import { field } from '@nvmx/vmx-fields';
 import { afterStep, atBoundary } from './boundary.ts';
 import { type Cpu, Exiting, UNWIND } from './cpu.ts';
+import { runBlock } from './dispatch.ts';
 import { handleFault } from './exceptions.ts';
 import { Vector } from './faults.ts';
 import { fetchBlock } from './fetch.ts';
@@ -16,11 +17,10 @@ const NOTHING: Instruction[] = [];
 export function run(cpu: Cpu): void {
   const { r } = cpu;
   let list = NOTHING;
-  let done = 0;
   for (;;) {
     try {
       for (;;) {
-        done = 0;
+        cpu.position = 0;
         let limit = cpu.quota;
         if (cpu.attention !== 0 || limit <= 0) limit = atBoundary(cpu);
         if (limit === 0) return;
@@ -29,11 +29,9 @@ export function run(cpu: Cpu): void {
         const block = fetchBlock(cpu);
         list = block.list;
         cpu.blockEnd = Math.min(block.count, limit);
-        let i: Instruction;
-        do {
-          i = list[done++];
-          i.run(cpu, i);
-        } while (done < cpu.blockEnd);
+        runBlock(cpu, list);
+        const done = cpu.position;
+        const i = list[done - 1];
         if (cpu.exiting !== Exiting.NO) {
           retire(cpu, done - 1);
           if (cpu.exiting === Exiting.INSTRUCTION) standAt(cpu, i.start);
@@ -45,7 +43,7 @@ export function run(cpu: Cpu): void {
       }
     } catch (thrown) {
       if (thrown !== UNWIND) throw thrown;
-      unwind(cpu, list, done);
+      unwind(cpu, list, cpu.position);
       if (cpu.exiting !== Exiting.NO) return;
     }
   }

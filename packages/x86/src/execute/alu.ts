@@ -119,7 +119,7 @@ function isStored(i: Instruction): boolean {
 }
 
 /** rm <- rm op reg */
-const registerRegister: ByWidth = {
+export const registerRegister: ByWidth = {
   1: (cpu, i) => {
     const result = aluNarrow(cpu.r, i.operation, cpu.r8[i.rm], cpu.r8[i.reg], BYTE);
     if (isStored(i)) cpu.r8[i.rm] = result;
@@ -145,7 +145,7 @@ const registerRegister: ByWidth = {
 };
 
 /** rm <- rm op immediate */
-const registerImmediate: ByWidth = {
+export const registerImmediate: ByWidth = {
   1: (cpu, i) => {
     const result = aluNarrow(cpu.r, i.operation, cpu.r8[i.rm], i.immediateLow, BYTE);
     if (isStored(i)) cpu.r8[i.rm] = result;
@@ -171,7 +171,7 @@ const registerImmediate: ByWidth = {
 };
 
 /** reg <- reg op memory */
-const registerMemory: ByWidth = {
+export const registerMemory: ByWidth = {
   1: (cpu, i) => {
     const low = address(cpu, i);
     const value = load8(cpu, low, cpu.r[Slot.ADDRESS_HIGH]);
@@ -205,7 +205,7 @@ const registerMemory: ByWidth = {
 };
 
 /** Flags of memory op reg, for CMP and TEST: the operand is only read. */
-const compareMemoryRegister: ByWidth = {
+export const compareMemoryRegister: ByWidth = {
   1: (cpu, i) => {
     const low = address(cpu, i);
     aluNarrow(cpu.r, i.operation, load8(cpu, low, cpu.r[Slot.ADDRESS_HIGH]), cpu.r8[i.reg], BYTE);

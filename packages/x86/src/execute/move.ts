@@ -26,7 +26,7 @@ import {
   writeRegister,
 } from './operands.ts';
 
-const toRegister: ByWidth = {
+export const toRegister: ByWidth = {
   1: (cpu, i) => {
     cpu.r8[i.rm] = cpu.r8[i.reg];
   },
@@ -45,7 +45,7 @@ const toRegister: ByWidth = {
   },
 };
 
-const toMemory: ByWidth = {
+export const toMemory: ByWidth = {
   1: (cpu, i) => {
     const low = address(cpu, i);
     store8(cpu, low, cpu.r[Slot.ADDRESS_HIGH], cpu.r8[i.reg]);
@@ -65,7 +65,7 @@ const toMemory: ByWidth = {
   },
 };
 
-const fromRegister: ByWidth = {
+export const fromRegister: ByWidth = {
   1: (cpu, i) => {
     cpu.r8[i.reg] = cpu.r8[i.rm];
   },
@@ -84,7 +84,7 @@ const fromRegister: ByWidth = {
   },
 };
 
-const fromMemory: ByWidth = {
+export const fromMemory: ByWidth = {
   1: (cpu, i) => {
     const low = address(cpu, i);
     cpu.r8[i.reg] = load8(cpu, low, cpu.r[Slot.ADDRESS_HIGH]);
@@ -107,7 +107,7 @@ const fromMemory: ByWidth = {
   },
 };
 
-const immediateToRegister: ByWidth = {
+export const immediateToRegister: ByWidth = {
   1: (cpu, i) => {
     cpu.r8[i.rm] = i.immediateLow;
   },
@@ -140,7 +140,7 @@ export function moveImmediate(i: Instruction): Executor {
 }
 
 /** Row `lea Gv,M`: the address without segment base, cut to the operand width. */
-export const loadEffectiveAddress: Executor = (cpu, i) => {
+export const leaRegister: Executor = (cpu, i) => {
   const { r } = cpu;
   const low = address(cpu, i);
   if (i.width === 8) {

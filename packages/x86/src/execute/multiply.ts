@@ -14,10 +14,14 @@ const EXACT_HIGH = 0x20_0000;
 
 /** 32 x 32 bits, unsigned: returns the low word, leaves the high one in `Slot.HIGH`. */
 function multiply32(r: Int32Array, a: number, b: number): number {
-  const low16 = (a & 0xffff) * (b & 0xffff);
-  const cross1 = (a >>> 16) * (b & 0xffff) + (low16 >>> 16);
-  const cross2 = (a & 0xffff) * (b >>> 16) + (cross1 & 0xffff);
-  r[Slot.HIGH] = (a >>> 16) * (b >>> 16) + Math.floor(cross1 / 0x1_0000) + Math.floor(cross2 / 0x1_0000);
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const bLow = b & 0xffff;
+  const bHigh = b >>> 16;
+  const middle = Math.imul(aHigh, bLow);
+  const low = Math.imul(aLow, bLow) >>> 16;
+  const carry = ((middle & 0xffff) + low + (Math.imul(aLow, bHigh) & 0xffff)) >>> 16;
+  r[Slot.HIGH] = Math.imul(aHigh, bHigh) + (middle >>> 16) + (Math.imul(aLow, bHigh) >>> 16) + carry;
   return Math.imul(a, b);
 }
 

@@ -11,9 +11,19 @@ export function address(cpu: Cpu, i: Instruction): number {
   const { r } = cpu;
   const base = r[i.base];
   const displacement = i.displacementLow;
-  let low = (base + displacement) | 0;
-  let high =
-    (r[i.base + 1] + i.displacementHigh + (((base & displacement) | ((base | displacement) & ~low)) >>> 31)) | 0;
+  const low = (base + displacement) | 0;
+  const carry = ((base & displacement) | ((base | displacement) & ~low)) >>> 31;
+  const high = (r[i.base + 1] + i.displacementHigh + carry) | 0;
+  if (!i.isSimpleAddress) return addressOfParts(cpu, i, low, high);
+  r[Slot.ADDRESS_HIGH] = high;
+  return low;
+}
+
+/** The rest of an address that has more than base and displacement, or is cut to 32 or 16 bits. */
+function addressOfParts(cpu: Cpu, i: Instruction, baseLow: number, baseHigh: number): number {
+  const { r } = cpu;
+  let low = baseLow;
+  let high = baseHigh;
   if (i.index >= 0) {
     const indexLow = r[i.index];
     const scaled = indexLow << i.scale;

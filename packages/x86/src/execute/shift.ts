@@ -22,16 +22,18 @@ const CL = 2;
 /** Flags of SHL, SHR, SAR and the double shifts. Above a count of 1, OF follows the formula for a count of 1. */
 function setResultFlags(
   r: Int32Array,
+  width: number,
   low: number,
   high: number,
-  o: { readonly width: number; readonly carry: number; readonly overflow: boolean },
+  carry: number,
+  overflow: boolean,
 ): void {
-  const shift = o.width === 8 ? 0 : 32 - 8 * o.width;
-  r[Slot.ZERO_TEST] = o.width === 8 ? low | high : low << shift;
-  r[Slot.SIGN] = o.width === 8 ? high : low << shift;
+  const top = width === 8 ? high : low << (32 - 8 * width);
+  r[Slot.ZERO_TEST] = width === 8 ? low | high : top;
+  r[Slot.SIGN] = top;
   r[Slot.PARITY] = low;
   r[Slot.ADJUST] = 0;
-  setCarryAndOverflow(r, o.carry !== 0, o.overflow);
+  setCarryAndOverflow(r, carry !== 0, overflow);
 }
 
 /** The two most significant bits differ. */
@@ -48,20 +50,20 @@ function shift32(r: Int32Array, operation: Shift, value: number, count: number, 
     case Shift.SAL: {
       const carry = count <= bits ? (value >>> (bits - count)) & 1 : 0;
       const result = value << count;
-      setResultFlags(r, result, 0, { width, carry, overflow: (result << align) >>> 31 !== carry });
+      setResultFlags(r, width, result, 0, carry, (result << align) >>> 31 !== carry);
       return result;
     }
     case Shift.SHR: {
       const zeroExtended = (value << align) >>> align;
       const result = zeroExtended >>> count;
       const carry = (zeroExtended >>> (count - 1)) & 1;
-      setResultFlags(r, result, 0, { width, carry, overflow: topBitsDiffer(result << align) });
+      setResultFlags(r, width, result, 0, carry, topBitsDiffer(result << align));
       return result;
     }
     case Shift.SAR: {
       const signExtended = (value << align) >> align;
       const result = signExtended >> count;
-      setResultFlags(r, result, 0, { width, carry: (signExtended >> (count - 1)) & 1, overflow: false });
+      setResultFlags(r, width, result, 0, (signExtended >> (count - 1)) & 1, false);
       return result;
     }
     case Shift.ROL:
@@ -154,7 +156,7 @@ function shift64(r: Int32Array, operation: Shift, low: number, high: number, cou
     case Shift.SAL: {
       const carry = bit64(low, high, 64 - count);
       const result = shiftLeft64(r, low, high, count);
-      setResultFlags(r, result, r[Slot.HIGH], { width: 8, carry, overflow: r[Slot.HIGH] >>> 31 !== carry });
+      setResultFlags(r, 8, result, r[Slot.HIGH], carry, r[Slot.HIGH] >>> 31 !== carry);
       return result;
     }
     case Shift.SHR:
@@ -162,7 +164,7 @@ function shift64(r: Int32Array, operation: Shift, low: number, high: number, cou
       const carry = bit64(low, high, count - 1);
       const result = shiftRight64(r, low, high, count, operation === Shift.SAR ? high >> 31 : 0);
       const overflow = operation === Shift.SHR && topBitsDiffer(r[Slot.HIGH]);
-      setResultFlags(r, result, r[Slot.HIGH], { width: 8, carry, overflow });
+      setResultFlags(r, 8, result, r[Slot.HIGH], carry, overflow);
       return result;
     }
     case Shift.ROL:
@@ -205,17 +207,33 @@ function shiftMemory(cpu: Cpu, i: Instruction, count: number): void {
   endUpdate(cpu, i.width, result, cpu.r[Slot.HIGH]);
 }
 
+/** SHL, SHR and SAR of a 32-bit or 64-bit register by an immediate that is not 0 modulo the width. */
+export const shiftRegisterByImmediate: Executor = (cpu, i) => {
+  const { r } = cpu;
+  if (i.width === 4) {
+    r[i.rm] = shift32(r, i.operation, r[i.rm], i.immediateLow, 4);
+    r[i.rm + 1] = 0;
+  } else {
+    r[i.rm] = shift64(r, i.operation, r[i.rm], r[i.rm + 1], i.immediateLow);
+    r[i.rm + 1] = r[Slot.HIGH];
+  }
+};
+
+const memoryByImmediate: Executor = (cpu, i) => shiftMemory(cpu, i, i.immediateLow);
+const registerByImmediate: Executor = (cpu, i) => shiftRegister(cpu, i, i.immediateLow);
+const memoryByCl: Executor = (cpu, i) => shiftMemory(cpu, i, cpu.r[CL] & countMask(i));
+const registerByCl: Executor = (cpu, i) => shiftRegister(cpu, i, cpu.r[CL] & countMask(i));
+
 /** Rows with an immediate count; a count of 1 without immediate is decoded as one. */
 export function shiftByImmediate(i: Instruction): Executor {
-  const count = i.immediateLow & countMask(i);
-  return isMemory(i) ? (cpu, it) => shiftMemory(cpu, it, count) : (cpu, it) => shiftRegister(cpu, it, count);
+  i.immediateLow &= countMask(i);
+  if (isMemory(i)) return memoryByImmediate;
+  return i.width >= 4 && i.immediateLow !== 0 ? shiftRegisterByImmediate : registerByImmediate;
 }
 
 /** Rows with the count in CL. */
 export function shiftByCl(i: Instruction): Executor {
-  return isMemory(i)
-    ? (cpu, it) => shiftMemory(cpu, it, cpu.r[CL] & countMask(it))
-    : (cpu, it) => shiftRegister(cpu, it, cpu.r[CL] & countMask(it));
+  return isMemory(i) ? memoryByCl : registerByCl;
 }
 
 /** SHLD and SHRD: `operation` is `Shift.SHL` or `Shift.SHR`. */
@@ -254,7 +272,7 @@ function doubleShiftValue(
     const result = kept | taken;
     const resultHigh = keptHigh | r[Slot.HIGH];
     const overflow = left ? resultHigh >>> 31 !== carry : topBitsDiffer(resultHigh);
-    setResultFlags(r, result, resultHigh, { width: 8, carry, overflow });
+    setResultFlags(r, 8, result, resultHigh, carry, overflow);
     r[Slot.HIGH] = resultHigh;
     return result;
   }
@@ -265,7 +283,7 @@ function doubleShift32(r: Int32Array, left: boolean, count: number, value: numbe
   const carry = (left ? value >>> (32 - count) : value >>> (count - 1)) & 1;
   const result = left ? (value << count) | (source >>> (32 - count)) : (value >>> count) | (source << (32 - count));
   const overflow = left ? result >>> 31 !== carry : topBitsDiffer(result);
-  setResultFlags(r, result, 0, { width: 4, carry, overflow });
+  setResultFlags(r, 4, result, 0, carry, overflow);
   return result;
 }
 
@@ -285,7 +303,7 @@ function doubleShift16(r: Int32Array, left: boolean, count: number, value: numbe
     carry = count <= 16 ? (destination >>> (count - 1)) & 1 : (other >>> (count - 17)) & 1;
   }
   const top = result << 16;
-  setResultFlags(r, result, 0, { width: 2, carry, overflow: left ? top >>> 31 !== carry : topBitsDiffer(top) });
+  setResultFlags(r, 2, result, 0, carry, left ? top >>> 31 !== carry : topBitsDiffer(top));
   return result;
 }
 

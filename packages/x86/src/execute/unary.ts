@@ -14,6 +14,9 @@ export const enum Unary {
   NEG = 3,
 }
 
+/** Bit 31 of `Slot.CARRIES`. */
+const CARRY = 0x8000_0000 | 0;
+
 function compute(cpu: Cpu, i: Instruction, low: number, high: number): number {
   const { r } = cpu;
   switch (i.operation) {
@@ -45,7 +48,7 @@ function arithmetic(
   return aluNarrow(r, operation, a, b, 32 - 8 * width);
 }
 
-const inRegister: Executor = (cpu, i) => {
+const unaryInRegister: Executor = (cpu, i) => {
   const value = readRegister(cpu, i.rm, i.width);
   const result = compute(cpu, i, value, cpu.r[Slot.HIGH]);
   writeRegister(cpu, i.rm, i.width, result, cpu.r[Slot.HIGH]);
@@ -58,9 +61,47 @@ const inMemory: Executor = (cpu, i) => {
   endUpdate(cpu, i.width, result, cpu.r[Slot.HIGH]);
 };
 
+/** INC and DEC of a 32-bit register: CF stays, so bit 31 of the carries is the old one and bit 30 tells OF. */
+export const stepRegister32: Executor = (cpu, i) => {
+  const { r } = cpu;
+  const value = r[i.rm];
+  const isIncrement = i.operation === Unary.INC;
+  const result = (isIncrement ? value + 1 : value - 1) | 0;
+  const overflow = (isIncrement ? ~value & result : value & ~result) >>> 31;
+  r[i.rm] = result;
+  r[i.rm + 1] = 0;
+  setStepFlags(r, result, result, overflow);
+  r[Slot.ADJUST] = value ^ result ^ 1;
+};
+
+export const stepRegister64: Executor = (cpu, i) => {
+  const { r } = cpu;
+  const low = r[i.rm];
+  const high = r[i.rm + 1];
+  const isIncrement = i.operation === Unary.INC;
+  const result = (isIncrement ? low + 1 : low - 1) | 0;
+  const resultHigh = (isIncrement ? high + (result === 0 ? 1 : 0) : high - (low === 0 ? 1 : 0)) | 0;
+  const overflow = (isIncrement ? ~high & resultHigh : high & ~resultHigh) >>> 31;
+  r[i.rm] = result;
+  r[i.rm + 1] = resultHigh;
+  setStepFlags(r, result, resultHigh, overflow);
+  r[Slot.ZERO_TEST] = result | resultHigh;
+  r[Slot.ADJUST] = low ^ result ^ 1;
+};
+
+function setStepFlags(r: Int32Array, low: number, top: number, overflow: number): void {
+  const carry = r[Slot.CARRIES] & CARRY;
+  r[Slot.CARRIES] = carry | (((carry >>> 31) ^ overflow) << 30);
+  r[Slot.ZERO_TEST] = low;
+  r[Slot.SIGN] = top;
+  r[Slot.PARITY] = low;
+}
+
 /** Rows of INC, DEC, NOT and NEG. */
 export function unary(i: Instruction): Executor {
-  return isMemory(i) ? inMemory : inRegister;
+  if (isMemory(i)) return inMemory;
+  if (i.operation > Unary.DEC || i.width < 4) return unaryInRegister;
+  return i.width === 4 ? stepRegister32 : stepRegister64;
 }
 
 /** CMPXCHG Ev,Gv. */

@@ -19,7 +19,7 @@ import {
 } from '../execute/flag-control.ts';
 import {
   exchange,
-  loadEffectiveAddress,
+  leaRegister,
   moveImmediate,
   moveNonTemporal,
   moveSignExtended,
@@ -160,7 +160,7 @@ const moveRows = [
   row(0x1b7, 'Gv,Ew', 'movzx', always(moveZeroExtended), { operation: 2 }),
   row(0x1be, 'Gv,Eb', 'movsx', always(moveSignExtended), { operation: 1 }),
   row(0x1bf, 'Gv,Ew', 'movsx', always(moveSignExtended), { operation: 2 }),
-  row(0x8d, 'Gv,M', 'lea', always(loadEffectiveAddress), { flags: RowFlag.NO_SEGMENT }),
+  row(0x8d, 'Gv,M', 'lea', always(leaRegister), { flags: RowFlag.NO_SEGMENT }),
   row(0x8c, 'Ev,W', 'mov', always(moveFromSegment)),
   row(0x8e, 'W,Ew', 'mov', always(moveToSegment), { flags: RowFlag.ENDS_BLOCK }),
   row(0x98, '', 'cbw', always(widenAccumulator)),
