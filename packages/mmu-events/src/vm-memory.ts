@@ -108,13 +108,14 @@ export class VmMemory extends MemslotProtocol {
       const page = yield* this.faultIn(gfn, o);
       if ('error' in page) return page;
       yield* this.mmuLock.write();
-      const stale = this.mustRetryFault({ sequence, gfn });
-      if (!stale) {
+      try {
+        if (this.mustRetryFault({ sequence, gfn })) return { error: 'EAGAIN' };
         if (page.writable) this.markDirty(gfn);
         o.install(page);
+        return page;
+      } finally {
+        this.mmuLock.endWrite();
       }
-      this.mmuLock.endWrite();
-      return stale ? { error: 'EAGAIN' } : page;
     } finally {
       this.srcu.exit(token);
     }

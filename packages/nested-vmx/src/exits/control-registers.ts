@@ -101,6 +101,7 @@ function setCr0(vcpu: Vcpu, value: number): boolean {
   if (!switchLongMode(vcpu, (value & cr0.PG) !== 0)) return false;
   vmcs.write64(field.GUEST_CR0, underL1(vcpu, controlRegister0, (value & CR0_KNOWN) | cr0.ET | cr0.NE), 0);
   vmcs.write64(field.CR0_READ_SHADOW, (value & CR0_KNOWN) | cr0.ET, 0);
+  vcpu.processor.invalidate({ kind: 'vpid', vpid: vmcs.read32(field.VIRTUAL_PROCESSOR_ID) });
   return true;
 }
 

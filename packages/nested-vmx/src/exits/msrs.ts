@@ -3,6 +3,8 @@ import { capabilityMsrs } from '../capabilities.ts';
 import { clearControl, setControl } from '../controls.ts';
 import type { Vcpu } from '../vcpu/vcpu.ts';
 
+/** Locked and with VMX outside SMX, as firmware leaves it. */
+const FEATURE_CONTROL_RESET = BigInt(featureControl.LOCKED | featureControl.VMX_OUTSIDE_SMX);
 const X2APIC_FIRST = 0x800;
 const X2APIC_LAST = 0x8ff;
 const ALLOWED_EFER = BigInt(efer.SCE | efer.LME | efer.LMA | efer.NXE);
@@ -17,8 +19,6 @@ interface MsrRow {
   read(vcpu: Vcpu): bigint | undefined;
   write(vcpu: Vcpu, value: bigint): boolean;
 }
-
-const readOnly = (read: (vcpu: Vcpu) => bigint): MsrRow => ({ read, write: () => false });
 
 /** A register that a guest-state field of the VMCS in use holds. */
 const inVmcs = (word: number, isValid: (value: bigint) => boolean = () => true): MsrRow => ({
@@ -53,7 +53,7 @@ function isPat(value: bigint): boolean {
 }
 
 const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
-  [msr.IA32_TIME_STAMP_COUNTER, readOnly((vcpu) => vcpu.timeStampCounter())],
+  [msr.IA32_TIME_STAMP_COUNTER, { read: (vcpu) => vcpu.timeStampCounter(vcpu.vmcs), write: writeTimeStampCounter }],
   [msr.IA32_FEATURE_CONTROL, { read: (vcpu) => vcpu.msrs.featureControl, write: writeFeatureControl }],
   [msr.IA32_MISC_ENABLE, { read: () => MISC_ENABLE_RESET, write: (_vcpu, value) => value === MISC_ENABLE_RESET }],
   [msr.IA32_SYSENTER_CS, inVmcs(field.GUEST_SYSENTER_CS, fitsLow)],
@@ -71,6 +71,11 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
   [msr.IA32_FMASK, inProcessor(msr.IA32_FMASK, fitsLow)],
   [msr.IA32_TSC_AUX, inProcessor(msr.IA32_TSC_AUX, fitsLow)],
 ]);
+
+function writeTimeStampCounter(vcpu: Vcpu, value: bigint): boolean {
+  vcpu.adjustTimeStampCounter(value - vcpu.timeStampCounter(vcpu.vmcs));
+  return true;
+}
 
 /** Locked once, the register takes no more writes. */
 function writeFeatureControl(vcpu: Vcpu, value: bigint): boolean {
@@ -95,14 +100,29 @@ function writeEfer(vcpu: Vcpu, value: bigint): boolean {
   return true;
 }
 
+/** Registers that the processor keeps beside the VMCS. */
+const processorMsrs = [
+  msr.IA32_KERNEL_GS_BASE,
+  msr.IA32_STAR,
+  msr.IA32_LSTAR,
+  msr.IA32_CSTAR,
+  msr.IA32_FMASK,
+  msr.IA32_TSC_AUX,
+] as const;
+
 /** The model-specific registers of one vCPU whose accesses exit to L0. */
 export class Msrs {
   readonly #vcpu: Vcpu;
-  /** Locked and with VMX outside SMX, as firmware leaves it. */
-  featureControl = BigInt(featureControl.LOCKED | featureControl.VMX_OUTSIDE_SMX);
+  featureControl = FEATURE_CONTROL_RESET;
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu;
+  }
+
+  /** Power-on: what the VMCS does not hold. */
+  reset(): void {
+    this.featureControl = FEATURE_CONTROL_RESET;
+    for (const index of processorMsrs) this.#vcpu.processor.writeMsr(index, 0n);
   }
 
   /** `undefined`: RDMSR raises #GP(0). */

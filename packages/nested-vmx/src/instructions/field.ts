@@ -3,6 +3,7 @@ import {
   bigLow,
   type FieldAccess,
   type FieldRow,
+  field,
   fieldByEncoding,
   fieldRows,
   pairToBig,
@@ -75,7 +76,7 @@ export function handleVmwrite(vcpu: Vcpu): void {
 function storeField(vcpu: Vcpu, access: FieldAccess, low: number, high: number): void {
   const { row } = access;
   vcpu.nested.vmcs12.writeFieldPair(access, accessRightsWords.has(row.word) ? low & ACCESS_RIGHTS_MASK : low, high);
-  vcpu.nested.dirty |= groupOf(row);
+  vcpu.nested.dirty |= groupsThatRead(row);
 }
 
 /** Words of the fields of which VMWRITE keeps only the defined bits. */
@@ -83,8 +84,10 @@ const accessRightsWords: ReadonlySet<number> = new Set(
   fieldRows.filter((row) => row.name.endsWith('_AR_BYTES')).map((row) => row.word),
 );
 
-function groupOf(row: FieldRow): number {
-  if (row.type === 'control') return dirtyGroup.controls;
+/** The rules on host and guest state read control fields too, and those on event injection read CR0. */
+function groupsThatRead(row: FieldRow): number {
+  if (row.type === 'control') return dirtyGroup.all;
   if (row.type === 'host state') return dirtyGroup.host;
+  if (row.word === field.GUEST_CR0) return dirtyGroup.guest | dirtyGroup.controls;
   return row.type === 'guest state' ? dirtyGroup.guest : 0;
 }

@@ -11,11 +11,15 @@ export function handleInvept(vcpu: Vcpu): void {
   if (!mayExecuteVmx(vcpu)) return;
   const operand = new VmxOperand(vcpu);
   const type = operand.readRegister(operand.register2);
+  if (type !== BigInt(invalidateType.EPT_ALL) && type !== BigInt(invalidateType.EPT_SINGLE)) {
+    vmFail(vcpu, vmInstructionError.VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
+    return;
+  }
   const descriptor = operand.readMemory(16);
   if (descriptor === undefined) return;
   const eptp = new DataView(descriptor.buffer).getBigUint64(0, true);
   if (type === BigInt(invalidateType.EPT_ALL)) vcpu.mmu.dropShadow('all');
-  else if (type === BigInt(invalidateType.EPT_SINGLE) && eptp < BigInt(PHYSICAL_ADDRESS_END)) {
+  else if (eptp < BigInt(PHYSICAL_ADDRESS_END)) {
     vcpu.mmu.dropShadow(Number(eptp));
   } else {
     vmFail(vcpu, vmInstructionError.VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
@@ -29,10 +33,13 @@ export function handleInvvpid(vcpu: Vcpu): void {
   if (!mayExecuteVmx(vcpu)) return;
   const operand = new VmxOperand(vcpu);
   const type = operand.readRegister(operand.register2);
+  if (type > BigInt(invalidateType.VPID_SINGLE_NON_GLOBAL)) {
+    vmFail(vcpu, vmInstructionError.VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
+    return;
+  }
   const descriptor = operand.readMemory(16);
   if (descriptor === undefined) return;
-  const view = new DataView(descriptor.buffer);
-  if (!isValidInvvpid(Number(type), view) || type > BigInt(invalidateType.VPID_SINGLE_NON_GLOBAL)) {
+  if (!isValidInvvpid(Number(type), new DataView(descriptor.buffer))) {
     vmFail(vcpu, vmInstructionError.VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     return;
   }

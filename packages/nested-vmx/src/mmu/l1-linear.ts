@@ -44,7 +44,8 @@ export class L1Linear {
       const end = Math.min(o.bytes, start + PAGE_BYTES - (Number(address & 0xfffn) % PAGE_BYTES));
       const request = pagingRequest(vmcs, address, o.write);
       if (walkPaging(this.#memory, request, this.#walk) !== WalkOutcome.OK) {
-        return { ok: false, errorCode: this.#walk.errorCode, address };
+        const unreadable = this.#walk.outcome === WalkOutcome.UNREADABLE;
+        return { ok: false, errorCode: unreadable ? 0 : this.#walk.errorCode, address };
       }
       if (!copy(this.#walk.physical, start, end)) return { ok: false, errorCode: 0, address };
       start = end;

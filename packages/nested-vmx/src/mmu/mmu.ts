@@ -1,4 +1,4 @@
-import { type Gfn, type Gpa, gpaToGfn, type HostMemory } from '@nvmx/guest-memory';
+import { type Gfn, type Gpa, gpaToGfn, type HostMemory, OperatingError } from '@nvmx/guest-memory';
 import type { SecondaryMmu, VmMemory } from '@nvmx/mmu-events';
 import type { Op } from '@nvmx/sync';
 import { eptEntry } from '@nvmx/vmx-fields';
@@ -57,7 +57,7 @@ export class Mmu implements SecondaryMmu {
     const known = this.#shadows.get(root);
     if (known !== undefined) this.#shadows.delete(root);
     else if (this.#shadows.size === SHADOWS_MAX) this.#dropOldestShadow();
-    const shadow = known ?? new EptTables(this.#memory);
+    const shadow = known ?? this.#withRoom(undefined, () => new EptTables(this.#memory));
     this.#shadows.set(root, shadow);
     return shadow;
   }
@@ -83,7 +83,7 @@ export class Mmu implements SecondaryMmu {
       write: o.write,
       install: ({ pfn, writable }) => {
         const access = writable ? o.access : o.access & ~eptEntry.WRITE;
-        o.tables.map({ at: o.at, pfn, access, source: o.source });
+        this.#withRoom(o.tables, () => o.tables.map({ at: o.at, pfn, access, source: o.source }));
         this.#flush(o.tables);
       },
     });
@@ -111,11 +111,26 @@ export class Mmu implements SecondaryMmu {
     if (tables.writeProtectSource(start, end)) this.#flush(tables);
   }
 
-  #dropOldestShadow(): void {
-    const [root, shadow] = this.#shadows.entries().next().value as [number, EptTables];
+  /** Runs what takes kernel frames. When none is left, all shadows but `keep` give theirs back, and it is tried once more. */
+  #withRoom<T>(keep: EptTables | undefined, take: () => T): T {
+    try {
+      return take();
+    } catch (error) {
+      if (!(error instanceof OperatingError) || error.code !== 'ENOMEM') throw error;
+    }
+    for (const [root, shadow] of this.#shadows) if (shadow !== keep) this.#drop(root, shadow);
+    return take();
+  }
+
+  #drop(root: number, shadow: EptTables): void {
     this.#shadows.delete(root);
     this.#flush(shadow);
     shadow.destroy();
+  }
+
+  #dropOldestShadow(): void {
+    const [root, shadow] = this.#shadows.entries().next().value as [number, EptTables];
+    this.#drop(root, shadow);
   }
 }
 

@@ -14,6 +14,7 @@ import {
   secondary,
   type Vmcs,
   vmEntry,
+  vmEntryFailure,
   vmExit,
 } from '@nvmx/vmx-fields';
 import { controlCapabilities, fixedBits } from '../capabilities.ts';
@@ -37,6 +38,8 @@ export interface EntryCheck {
   /** SDM volume 3, name of the section that states the rule. */
   readonly section: string;
   holds(vmcs12: Vmcs): boolean;
+  /** Exit qualification of a failed rule on guest state; 0 unless said otherwise. */
+  readonly qualification?: number;
 }
 
 const EXECUTION = 'VM-Execution Control Fields';
@@ -101,7 +104,7 @@ export const controlChecks: readonly EntryCheck[] = [
       allows(field.SECONDARY_VM_EXEC_CONTROL, controlCapabilities.secondary),
     ),
   },
-  { id: 'cr3-target-count', section: EXECUTION, holds: (v) => v.read32(field.CR3_TARGET_COUNT) <= 4 },
+  { id: 'cr3-target-count', section: EXECUTION, holds: (v) => v.read32(field.CR3_TARGET_COUNT) === 0 },
   {
     id: 'io-bitmap-a',
     section: EXECUTION,
@@ -363,6 +366,7 @@ export const guestStateChecks: readonly EntryCheck[] = [
   },
   {
     id: 'guest-link-pointer',
+    qualification: vmEntryFailure.VMCS_LINK_POINTER,
     section: GUEST_NON_REGISTER,
     holds: (v) => v.read32(field.VMCS_LINK_POINTER) === ALL_ONES && high(v, field.VMCS_LINK_POINTER) === ALL_ONES,
   },

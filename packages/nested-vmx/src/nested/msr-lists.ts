@@ -30,11 +30,16 @@ export function storeMsrList(vcpu: Vcpu, list: MsrList): number {
   return eachEntry(vcpu, list, (entry, address) => {
     const index = entry.getUint32(0, true);
     if (!isStorable(index) || entry.getUint32(4, true) !== 0) return false;
-    const value = vcpu.msrs.read(index);
+    const value = storedValue(vcpu, index);
     if (value === undefined) return false;
     entry.setBigUint64(8, value, true);
     return vcpu.memory.copyTo(address + 8, new Uint8Array(entry.buffer, 8, 8));
   });
+}
+
+/** The time-stamp counter is stored as L1 counts it, without the offset that L1 gave L2. */
+function storedValue(vcpu: Vcpu, index: number): bigint | undefined {
+  return index === msr.IA32_TIME_STAMP_COUNTER ? vcpu.timeStampCounter(vcpu.vmcs01) : vcpu.msrs.read(index);
 }
 
 function eachEntry(vcpu: Vcpu, list: MsrList, use: (entry: DataView, address: number) => boolean): number {

@@ -1,3 +1,4 @@
+import { OperatingError } from '@nvmx/guest-memory';
 import { drive, type Op } from '@nvmx/sync';
 import {
   activityState,
@@ -29,7 +30,7 @@ import {
 } from './entry-checks.ts';
 import { entryLoadList, loadMsrList } from './msr-lists.ts';
 import { loadVmcs12HostState, recordFailedEntry } from './nested-exit.ts';
-import { dirtyGroup } from './nested-state.ts';
+import { dirtyGroup, NOT_MERGED } from './nested-state.ts';
 import { prepareVmcs02, VPID02 } from './vmcs02.ts';
 
 const enlightenedChecks = [...controlChecks, ...enlightenedControlChecks];
@@ -53,11 +54,11 @@ export function handleVmEntry(vcpu: Vcpu, o: { readonly launch: boolean }): void
     return;
   }
   const checks = nested.evmcs.isActive ? enlightenedChecks : controlChecks;
-  if (fails(vcpu, dirtyGroup.controls, checks)) {
+  if (broken(vcpu, dirtyGroup.controls, checks) !== undefined) {
     vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_INVALID_CONTROL_FIELD);
     return;
   }
-  if (fails(vcpu, dirtyGroup.host, hostStateChecks)) {
+  if (broken(vcpu, dirtyGroup.host, hostStateChecks) !== undefined) {
     vmFail(vcpu, vmInstructionError.VMXERR_ENTRY_INVALID_HOST_STATE_FIELD);
     return;
   }
@@ -92,17 +93,14 @@ function loadEnlightenedVmcs(vcpu: Vcpu, o: { readonly launch: boolean }): boole
   }
 }
 
-/** A group of rules is due only when one of its fields was written since it last held. */
-function fails(vcpu: Vcpu, group: number, checks: readonly EntryCheck[]): boolean {
+/** The first broken rule of a group. The group is due only when a field that it reads was written since it last held. */
+function broken(vcpu: Vcpu, group: number, checks: readonly EntryCheck[]): EntryCheck | undefined {
   const { nested } = vcpu;
-  if ((nested.dirty & group) === 0) return false;
+  if ((nested.dirty & group) === 0) return undefined;
   const failure = firstFailure(checks, nested.vmcs12);
-  if (failure === undefined) {
-    nested.dirty &= ~group;
-    return false;
-  }
-  vcpu.trace.nestedEntryFailed(failure);
-  return true;
+  if (failure === undefined) nested.dirty &= ~group;
+  else vcpu.trace.nestedEntryFailed(failure);
+  return failure;
 }
 
 /** nested_vmx_enter_non_root_mode(). */
@@ -113,8 +111,9 @@ function enterGuestMode(vcpu: Vcpu): void {
   prepareVmcs02({ vmcs12, vmcs02, vmcs01 });
   prepareTranslations(vcpu);
   if (!loadNestedPages(vcpu)) return;
-  if (fails(vcpu, dirtyGroup.guest, guestStateChecks)) {
-    failEntry(vcpu, exitReason.INVALID_STATE, vmEntryFailure.DEFAULT);
+  const failure = broken(vcpu, dirtyGroup.guest, guestStateChecks);
+  if (failure !== undefined) {
+    failEntry(vcpu, exitReason.INVALID_STATE, failure.qualification ?? vmEntryFailure.DEFAULT);
     return;
   }
   // L1 resumes at HOST_RIP, but a debugger that looks at vmcs01 meanwhile finds it behind its VMRESUME.
@@ -122,7 +121,6 @@ function enterGuestMode(vcpu: Vcpu): void {
   vcpu.vmcs = vmcs02;
   nested.guestMode = true;
   nested.runPending = true;
-  nested.launched = true;
   vcpu.statistics.nestedEntries++;
   enterActivityState(vcpu);
   const failed = loadMsrList(vcpu, entryLoadList);
@@ -140,15 +138,24 @@ function enterActivityState(vcpu: Vcpu): void {
 
 /** Pages that vmcs12 uses and the merged MSR bitmap (nested_get_vmcs12_pages()). False: the vCPU stopped. */
 export function loadNestedPages(vcpu: Vcpu): boolean {
-  const { nested, vmcs02 } = vcpu;
-  const outcome = drive(nested.pages.program(nested.vmcs12, vmcs02));
-  if (!outcome.ok) {
-    vcpu.die(
-      `L0 cannot reach the ${outcome.role} page of vmcs12 at gpa 0x${outcome.gpa.toString(16)}: ${outcome.code}`,
-    );
+  try {
+    return drive(loadPages(vcpu));
+  } catch (error) {
+    if (!(error instanceof OperatingError) || error.code !== 'ENOMEM') throw error;
+    vcpu.die(`L0 has no room for the pages of vmcs12: ${error.message}`);
     return false;
   }
-  drive(prepareMsrBitmap(vcpu));
+}
+
+function* loadPages(vcpu: Vcpu): Op<boolean> {
+  const { nested, vmcs02 } = vcpu;
+  const outcome = yield* nested.pages.program(nested.vmcs12, vmcs02);
+  if (!outcome.ok) {
+    const at = `gpa 0x${outcome.gpa.toString(16)}`;
+    vcpu.die(`L0 cannot reach the ${outcome.role} page of vmcs12 at ${at}: ${outcome.code}`);
+    return false;
+  }
+  yield* prepareMsrBitmap(vcpu);
   return true;
 }
 
@@ -156,9 +163,16 @@ export function loadNestedPages(vcpu: Vcpu): boolean {
 function* prepareMsrBitmap(vcpu: Vcpu): Op<void> {
   const { nested, vmcs02 } = vcpu;
   const wanted = hasProc(nested.vmcs12, procBased.CPU_BASED_USE_MSR_BITMAPS);
-  const merged = wanted && (nested.msrBitmapIsClean || (yield* mergeMsrBitmap(vcpu)));
+  const merged = wanted && (isMergeCurrent(vcpu) || (yield* mergeMsrBitmap(vcpu)));
+  nested.msrBitmapMergedUnder = merged ? nested.vmcs12.read32(field.SECONDARY_VM_EXEC_CONTROL) : NOT_MERGED;
   const change = merged ? setControl : clearControl;
   change(vmcs02, field.CPU_BASED_VM_EXEC_CONTROL, procBased.CPU_BASED_USE_MSR_BITMAPS);
+}
+
+/** An enlightened VMCS may vouch for L1's bitmap, but only for one that was merged, and under the same controls. */
+function isMergeCurrent({ nested }: Vcpu): boolean {
+  const controls = nested.vmcs12.read32(field.SECONDARY_VM_EXEC_CONTROL);
+  return nested.msrBitmapIsClean && nested.msrBitmapMergedUnder === controls;
 }
 
 function* mergeMsrBitmap(vcpu: Vcpu): Op<boolean> {
@@ -209,6 +223,7 @@ export function failEntry(vcpu: Vcpu, reason: number, qualification: number): vo
   vcpu.nested.pages.release();
   vcpu.nested.guestMode = false;
   vcpu.nested.runPending = false;
+  vcpu.halted = false;
   vcpu.vmcs = vcpu.vmcs01;
   loadVmcs12HostState(vcpu);
 }

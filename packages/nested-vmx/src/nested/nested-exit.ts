@@ -5,15 +5,16 @@ import {
   efer,
   field,
   rflags,
+  secondary,
   type Vmcs,
   vmEntry,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { clearControl, hasControl, setControl } from '../controls.ts';
+import { clearControl, hasControl, hasSecondary, setControl } from '../controls.ts';
 import type { InjectedEvent } from '../vcpu/event-info.ts';
 import type { Vcpu } from '../vcpu/vcpu.ts';
 import { exitLoadList, exitStoreList, loadMsrList, storeMsrList } from './msr-lists.ts';
-import { copyField, syncVmcs02ToVmcs12 } from './vmcs02.ts';
+import { copyField, syncVmcs02ToVmcs12, VPID01 } from './vmcs02.ts';
 
 const DR7_RESET = 0x400;
 const LIMIT_MAX = 0xffff_ffff;
@@ -82,6 +83,7 @@ export function nestedVmexit(vcpu: Vcpu, exit: ReflectedExit): void {
   nested.guestMode = false;
   nested.runPending = false;
   vcpu.vmcs = vcpu.vmcs01;
+  nested.launched = true;
   vcpu.statistics.nestedExits++;
   nested.evmcs.requestSync();
   if (stored) loadVmcs12HostState(vcpu);
@@ -124,6 +126,10 @@ export function recordFailedEntry(vcpu: Vcpu, o: { readonly reason: number; read
 export function loadVmcs12HostState(vcpu: Vcpu): void {
   const { vmcs01 } = vcpu;
   const { vmcs12 } = vcpu.nested;
+  // Without VPID a VM exit drops what L1 had cached of its linear addresses.
+  if (!hasSecondary(vmcs12, secondary.SECONDARY_EXEC_ENABLE_VPID)) {
+    vcpu.processor.invalidate({ kind: 'vpid', vpid: VPID01 });
+  }
   loadHostRegisters(vmcs12, vmcs01);
   loadHostSegments(vmcs12, vmcs01);
   loadHostMsrs(vmcs12, vmcs01);

@@ -4,6 +4,9 @@ import type { EnlightenedVmcs } from '../pages/enlightened-vmcs.ts';
 import type { NestedPages } from '../pages/nested-pages.ts';
 import type { MsrBitmap } from './msr-bitmap.ts';
 
+/** No value of a control word. */
+export const NOT_MERGED = -1;
+
 /** Groups of vmcs12 fields whose VM-entry checks are due again after a write. */
 export const dirtyGroup = { controls: 1, host: 2, guest: 4, all: 7 } as const;
 
@@ -32,6 +35,8 @@ export class NestedState {
   readonly evmcs: EnlightenedVmcs;
   /** L1's bitmap is what it was at the last merge: an enlightened VMCS said so. */
   msrBitmapIsClean = false;
+  /** Secondary controls under which the bitmap of vmcs02 was merged; NOT_MERGED when it holds no merge of this VMCS. */
+  msrBitmapMergedUnder = NOT_MERGED;
 
   constructor(o: { readonly pages: NestedPages; readonly msrBitmap: MsrBitmap; readonly evmcs: EnlightenedVmcs }) {
     this.pages = o.pages;

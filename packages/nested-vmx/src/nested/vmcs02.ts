@@ -12,7 +12,7 @@ import {
   vmExit,
 } from '@nvmx/vmx-fields';
 import { controlCapabilities, fixedBits } from '../capabilities.ts';
-import { hasSecondary } from '../controls.ts';
+import { hasProc, hasSecondary } from '../controls.ts';
 import { isValidEvent } from '../vcpu/event-info.ts';
 import { copyRuns, runsOf } from './vmcs-runs.ts';
 
@@ -59,9 +59,12 @@ const controlRuns = runsOf((row) =>
   ).includes(row.name),
 );
 
-/** Bits of CR0 and CR4 that L0 owns in every guest: VMX operation fixes them, and paging mode decides entry controls. */
+/**
+ * Bits of CR0 and CR4 that L0 owns in every guest: VMX operation fixes them, paging mode decides entry controls, and what
+ * CPUID does not offer nobody may set.
+ */
 export const cr0L0Owned = cr0.PE | cr0.ET | cr0.NE | cr0.NW | cr0.CD | cr0.PG;
-export const cr4L0Owned = cr4.PAE | cr4.VMXE;
+export const cr4L0Owned = cr4.PAE | cr4.VMXE | ~fixedBits.cr4.mayBeOne;
 
 /** What L0 always asks of the processor, whoever runs. */
 export const l0Controls = {
@@ -129,7 +132,8 @@ function prepareExecutionControls(vmcs12: Vmcs, vmcs02: Vmcs): void {
   vmcs02.write32(field.PIN_BASED_VM_EXEC_CONTROL, (pin12 & ~pinBased.PIN_BASED_POSTED_INTR) | l0Controls.pin);
   vmcs02.write32(field.POSTED_INTR_NV, POSTED_INTERRUPT_NESTED_VECTOR);
   const proc12 = vmcs12.read32(field.CPU_BASED_VM_EXEC_CONTROL) & ~procGrantedLater;
-  vmcs02.write32(field.CPU_BASED_VM_EXEC_CONTROL, proc12 | l0Controls.proc);
+  const cr8 = hasProc(vmcs12, procBased.CPU_BASED_TPR_SHADOW) ? 0 : l0Controls.procOfL1;
+  vmcs02.write32(field.CPU_BASED_VM_EXEC_CONTROL, proc12 | l0Controls.proc | cr8);
   let granted = l0Controls.secondary;
   if ((proc12 & procBased.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS) !== 0) {
     granted |= vmcs12.read32(field.SECONDARY_VM_EXEC_CONTROL) & secondaryFromVmcs12;

@@ -92,10 +92,11 @@ export class EnlightenedVmcs {
 
   /** VMXOFF, VMCLEAR, another VMCS: the page is no longer current. */
   *release(): Op<void> {
-    if (this.page.gpa === undefined) return;
-    this.page.release({ dirty: this.isActive });
+    const wasActive = this.isActive;
     this.#gpa = NO_PHYSICAL_ADDRESS;
     this.#syncPending = false;
+    if (this.page.gpa === undefined) return;
+    this.page.release({ dirty: wasActive });
     yield* this.page.deactivate();
   }
 

@@ -1,5 +1,5 @@
-import { type Gpa, gpa, pageOffset, pfnToHpa } from '@nvmx/guest-memory';
-import type { HeldPage, PageBackend, PageRole } from '@nvmx/mmu-events';
+import { type Gpa, gpa, gpaToGfn, pageOffset, pfnToHpa } from '@nvmx/guest-memory';
+import type { HeldPage, PageBackend, PageRole, VmMemory } from '@nvmx/mmu-events';
 import { type Op, point } from '@nvmx/sync';
 import { addressHigh, addressLow, field, pinBased, procBased, secondary, type Vmcs } from '@nvmx/vmx-fields';
 import { clearControl, hasPin, hasProc, hasSecondary, setControl } from '../controls.ts';
@@ -152,6 +152,13 @@ export class NestedPages {
   isCurrent(): boolean {
     for (const page of this.#hardware) if (page.used && !this.mayStillUse(page)) return false;
     return true;
+  }
+
+  /** Hardware may have written since the last VM entry: the dirty log says so now (nested_mark_vmcs12_pages_dirty()). */
+  markWritten(vm: VmMemory): void {
+    for (const { used, row, held } of this.#hardware) {
+      if (used && row.written && held.gpa !== undefined) vm.markDirty(gpaToGfn(held.gpa));
+    }
   }
 
   /** The end of a run of L2: pages that hardware or L0 wrote are dirty. Partner of program(). */

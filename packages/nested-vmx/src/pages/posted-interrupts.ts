@@ -8,6 +8,7 @@ const OUTSTANDING_NOTIFICATION = 1 << (piDesc.ON.firstBit % 32);
 const PIR_WORDS = (piDesc.PIR.lastBit + 1) / 32;
 const VIRR_STRIDE = virtualApicPage.IRR1.offset - virtualApicPage.IRR0.offset;
 const RVI_MASK = 0xff;
+const CLASS_MASK = 0xf0;
 
 export type PostedInterruptOutcome = 'nothing' | 'moved' | 'unreachable';
 
@@ -36,6 +37,18 @@ export function* completePostedInterrupts(pages: NestedPages, vmcs02: Vmcs): Op<
     raiseRvi(vmcs02, highest);
     return 'moved';
   }
+}
+
+/** Whether a requested virtual interrupt is above the processor priority of L2 (vmx_guest_apic_has_interrupt()). */
+export function* hasVirtualInterrupt(pages: NestedPages, vmcs02: Vmcs): Op<boolean> {
+  const requested = vmcs02.read32(field.GUEST_INTR_STATUS) & CLASS_MASK;
+  if (requested === 0 || !pages.isUsed('virtual-apic')) return false;
+  const { virtualApic } = pages;
+  do if (!(yield* makeCurrent(virtualApic))) return false;
+  while (!virtualApic.beginUse());
+  const priority = virtualApic.view.u8(virtualApicPage.PROCPRI.offset) & CLASS_MASK;
+  virtualApic.endUse();
+  return requested > priority;
 }
 
 function* makeCurrent(page: HeldPage): Op<boolean> {

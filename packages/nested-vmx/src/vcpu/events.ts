@@ -8,12 +8,13 @@ import {
   pinBased,
   procBased,
   rflags,
+  secondary,
   vmExit,
 } from '@nvmx/vmx-fields';
-import { hasControl, hasPin, setControl } from '../controls.ts';
+import { hasControl, hasPin, hasSecondary, setControl } from '../controls.ts';
 import type { LinearOutcome } from '../mmu/l1-linear.ts';
 import { nestedVmexit } from '../nested/nested-exit.ts';
-import { completePostedInterrupts } from '../pages/posted-interrupts.ts';
+import { completePostedInterrupts, hasVirtualInterrupt } from '../pages/posted-interrupts.ts';
 import {
   exceptionEvent,
   type InjectedEvent,
@@ -101,6 +102,7 @@ export function matchesPageFault(vcpu: Vcpu, errorCode: number): boolean {
  */
 export function deliverEvents(vcpu: Vcpu): boolean {
   if (vcpu.nested.guestMode && vcpu.nested.postedInterruptPending) completePosted(vcpu);
+  if (vcpu.halted && vcpu.nested.guestMode) wakeForVirtualInterrupt(vcpu);
   const vector = vcpu.apic.highestPending();
   if (vector < 0) return true;
   if (!vcpu.nested.guestMode || !hasPin(vcpu.nested.vmcs12, pinBased.PIN_BASED_EXT_INTR_MASK)) {
@@ -121,7 +123,14 @@ function completePosted(vcpu: Vcpu): void {
   vcpu.nested.postedInterruptPending = false;
   const outcome = drive(completePostedInterrupts(vcpu.nested.pages, vcpu.vmcs02));
   if (outcome === 'unreachable') vcpu.die('L0 cannot reach the posted-interrupt descriptor or the virtual-APIC page');
-  if (outcome === 'moved') vcpu.halted = false;
+}
+
+/** An L2 that halted is woken by a virtual interrupt that it would take, also by one that was there before the HLT. */
+function wakeForVirtualInterrupt(vcpu: Vcpu): void {
+  const { nested, vmcs02 } = vcpu;
+  if (!hasSecondary(nested.vmcs12, secondary.SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY)) return;
+  if ((vmcs02.read32(field.GUEST_RFLAGS) & rflags.IF) === 0) return;
+  if (drive(hasVirtualInterrupt(nested.pages, vmcs02))) vcpu.halted = false;
 }
 
 function isNotification(vcpu: Vcpu, vector: number): boolean {

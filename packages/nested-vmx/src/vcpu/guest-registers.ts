@@ -1,4 +1,13 @@
-import { addressHigh, addressLow, bigHigh, bigLow, field, type Vmcs } from '@nvmx/vmx-fields';
+import {
+  addressHigh,
+  addressLow,
+  bigHigh,
+  bigLow,
+  field,
+  pendingDebugException,
+  rflags,
+  type Vmcs,
+} from '@nvmx/vmx-fields';
 import { type Registers, RSP } from '@nvmx/x86';
 
 /** A general register by its number in exit information, as the guest had it at the exit. */
@@ -22,11 +31,18 @@ export function writeRegisterPair(
   else o.registers.set(number, low, high);
 }
 
-/** Advances RIP past the instruction that caused the exit, and ends blocking by STI and MOV SS. */
+/**
+ * Advances RIP past the instruction that caused the exit, and ends blocking by STI and MOV SS. A guest that single-steps
+ * gets the trap that the instruction would have ended with.
+ */
 export function skipInstruction(vmcs: Vmcs): void {
   const low = vmcs.read32(field.GUEST_RIP) + vmcs.read32(field.VM_EXIT_INSTRUCTION_LEN);
   vmcs.words[field.GUEST_RIP] = addressLow(low);
   vmcs.words[field.GUEST_RIP + 1] += addressHigh(low);
+  if ((vmcs.read32(field.GUEST_RFLAGS) & rflags.TF) !== 0) {
+    const pending = vmcs.read32(field.GUEST_PENDING_DBG_EXCEPTIONS) | pendingDebugException.BS;
+    vmcs.write32(field.GUEST_PENDING_DBG_EXCEPTIONS, pending);
+  }
   const blocking = vmcs.read32(field.GUEST_INTERRUPTIBILITY_INFO);
   if ((blocking & 3) !== 0) vmcs.write32(field.GUEST_INTERRUPTIBILITY_INFO, blocking & ~3);
 }

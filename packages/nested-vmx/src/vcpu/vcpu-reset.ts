@@ -26,6 +26,9 @@ export function resetVcpu(vcpu: Vcpu, state: ResetState): void {
   vcpu.nested.runPending = false;
   vcpu.events.take();
   vcpu.hyperv.reset();
+  vcpu.msrs.reset();
+  vcpu.processor.setCr2(0, 0);
+  vcpu.nested.lastVpid = 0;
   vcpu.vmcs01.clear();
   programControls(vcpu);
   programGuestState(vcpu, state);

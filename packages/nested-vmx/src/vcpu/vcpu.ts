@@ -169,9 +169,16 @@ export class Vcpu implements ProcessorObserver {
     this.events.raisePageFault(this, fault);
   }
 
-  /** What RDTSC gives L1 now. */
-  timeStampCounter(): bigint {
-    return BigInt.asUintN(64, BigInt(this.processor.instructions) + this.vmcs01.readBig(field.TSC_OFFSET));
+  /** What RDTSC gives the guest of this VMCS now. */
+  timeStampCounter(vmcs: Vmcs): bigint {
+    return BigInt.asUintN(64, BigInt(this.processor.timeStamp) + vmcs.readBig(field.TSC_OFFSET));
+  }
+
+  /** Moves the time-stamp counter of L1, and with it that of its L2. */
+  adjustTimeStampCounter(ticks: bigint): void {
+    for (const vmcs of [this.vmcs01, this.vmcs02]) {
+      vmcs.writeBig(field.TSC_OFFSET, BigInt.asUintN(64, vmcs.readBig(field.TSC_OFFSET) + ticks));
+    }
   }
 
   /** ProcessorObserver: hardware used an address of the VMCS. Only L1's pages, which vmcs02 names, are the audit's. */
@@ -223,7 +230,7 @@ export class Vcpu implements ProcessorObserver {
     const reason = this.processor.enter(this.vmcs, { instructionsMax });
     this.#srcu = this.vm.srcu.enter();
     this.statistics.entries++;
-    completeVectoring(this);
+    if (reason < EXIT_FAILED_VMENTRY) completeVectoring(this);
     this.trace.exit(reason);
     if (this.nested.guestMode) this.#handleNestedExit(reason);
     else handleExit(this, reason);
@@ -231,6 +238,7 @@ export class Vcpu implements ProcessorObserver {
 
   #handleNestedExit(reason: number): void {
     this.nested.runPending = false;
+    this.nested.pages.markWritten(this.vm);
     if (reason >= EXIT_FAILED_VMENTRY) {
       failEntry(this, exitReason.INVALID_STATE, this.vmcs02.read32(field.EXIT_QUALIFICATION));
       return;
