@@ -169,6 +169,8 @@ function nextEvent(cpu: Cpu, event: Event): Event | undefined {
   }
   if (isException && makesDoubleFault(first, vector)) {
     if (!isIntercepted(cpu, Vector.DF, 0)) return { info: infoOf(Vector.DF, 0), errorCode: 0, length: 0 };
+    // SDM volume 3, "Information for VM Exits During Event Delivery": a double fault exits directly.
+    cpu.deliveringInfo = 0;
     exitForFault(cpu, Vector.DF, 0);
     return undefined;
   }

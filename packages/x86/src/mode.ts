@@ -7,7 +7,10 @@ import { selectTranslations } from './translation.ts';
 
 const { GUEST_CR0, GUEST_CR3, GUEST_CR4, VIRTUAL_PROCESSOR_ID } = field;
 const EFER_LMA = 0x400;
+const EFER_NXE = 0x800;
 const CR0_PE = 1;
+const CR0_WP = 0x1_0000;
+const CR4_SMEP_SMAP = 0x30_0000;
 const CR4_PCIDE = 0x2_0000;
 const PCID = 0xfff;
 const SECONDARY_VPID = 0x20;
@@ -27,12 +30,19 @@ export function updateMode(cpu: Cpu): void {
   selectTranslations(cpu);
 }
 
-/** Chooses the translation context of VPID, EPT pointer and PCID. */
+/**
+ * Chooses the translation context of VPID, EPT pointer and PCID. Its entries hold what an access may do, so that they do
+ * not outlive the rules that they were made under: a VM entry can change those without any flush by the guest.
+ */
 export function selectContext(cpu: Cpu): void {
   const { v } = cpu;
+  const rules = (v[GUEST_CR0] & CR0_WP) | (v[GUEST_CR4] & CR4_SMEP_SMAP) | (cpu.efer & EFER_NXE);
   const vpid = (cpu.secondaryControls & SECONDARY_VPID) !== 0 ? v[VIRTUAL_PROCESSOR_ID] : 0;
   const pcid = (v[GUEST_CR4] & CR4_PCIDE) !== 0 ? v[GUEST_CR3] & PCID : 0;
   cpu.context = cpu.tlbs.select(vpid, cpu.eptPage, pcid);
+  if (cpu.context.rules === rules) return;
+  cpu.context.flush();
+  cpu.context.rules = rules;
 }
 
 /** The VPID that tags the translations of the guest; 0 when the control is off. */

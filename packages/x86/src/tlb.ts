@@ -136,6 +136,8 @@ export class TranslationContext {
   vpid = -1;
   eptPage = 0;
   pcid = 0;
+  /** The bits of CR0, CR4 and EFER that the entries were filled under: see selectContext(). */
+  rules = 0;
   lastUse = 0;
   /** The code mode whose pages the fetch entries hold. */
   mode = 64;
