@@ -8,7 +8,7 @@ const counters = { maps: 0, unmaps: 0, checks: 0, refreshes: 0, invalidations: 0
 export function cleanStorm(): JudgedStorm {
   return {
     events: { discard: 5, migrate: 5, migrateRefused: 0, memslotMove: 5, memslotRecreate: 5, notification: 9 },
-    accesses: { watched: { L0: 40, processor: 2000 }, stale: 0, byRole: [], examples: [] },
+    accesses: { watched: { L0: 40, processor: 2000 }, unwatched: [], stale: 0, byRole: [], examples: [] },
     corruptedPages: 0,
     guest: guestFigures(new Map([[0x10, 512]])),
   };
@@ -27,6 +27,7 @@ export function staleStorm(): JudgedStorm {
     ...cleanStorm(),
     accesses: {
       watched: { L0: 40, processor: 2000 },
+      unwatched: [],
       stale: 12_345,
       byRole: [
         { role: 'pi-desc', actor: 'L0', count: 45 },

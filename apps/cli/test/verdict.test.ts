@@ -9,7 +9,7 @@ const failed = (storms: Partial<Record<BackendName, JudgedStorm>>) =>
     .filter(({ passed }) => !passed)
     .map(({ name }) => name);
 
-const one = { watched: { L0: 40, processor: 2000 }, stale: 1, byRole: [], examples: [] };
+const one = { watched: { L0: 40, processor: 2000 }, unwatched: [], stale: 1, byRole: [], examples: [] };
 const wrong = guestFigures(new Map([[0x21, 1]]));
 
 describe('the verdict on a pair of storms', () => {
@@ -62,7 +62,16 @@ describe('a storm that did not happen is no proof', () => {
     ['L0', { L0: 0, processor: 9 }],
     ['the processor', { L0: 9, processor: 0 }],
   ])('no access of %s that was watched fails', (_actor, watched) => {
-    const storm = { ...cleanStorm(), accesses: { watched, stale: 0, byRole: [], examples: [] } };
+    const storm = { ...cleanStorm(), accesses: { watched, unwatched: [], stale: 0, byRole: [], examples: [] } };
     expect(failed({ pfncache: storm })).toEqual(['pfncache-storm-happened']);
+  });
+
+  test('a page that nobody reached in the storm fails', () => {
+    const accesses = { ...one, stale: 0, unwatched: ['pi-desc, L0'] };
+    const checks = judge(new Map([['pfncache', { ...cleanStorm(), accesses }]]));
+    expect(checks.find(({ name }) => name === 'pfncache-storm-happened')).toMatchObject({
+      passed: false,
+      text: expect.stringContaining('none of pi-desc, L0'),
+    });
   });
 });
