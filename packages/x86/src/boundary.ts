@@ -47,7 +47,7 @@ function takeEvents(cpu: Cpu): void {
   if (cpu.shadow === Shadow.NONE) cpu.attention &= ~Attention.EVENT;
 }
 
-/** True when something was taken. In shutdown and wait-for-SIPI nothing is: the signals that end them are not modelled. */
+/** True when something was taken. In shutdown and wait-for-SIPI nothing is: the signals that end them are not modeled. */
 function takeEvent(cpu: Cpu): boolean {
   if (cpu.trapExitReason !== 0) return exitForTrap(cpu);
   if (cpu.monitorTrapPending) {

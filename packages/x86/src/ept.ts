@@ -3,6 +3,7 @@ import { entryAddress, reservedHighMask, type TableReader } from './paging.ts';
 /** Kinds of access of an EPT walk, in place as exit qualification bits 2:0. */
 export const eptAccess = { read: 1, write: 2, execute: 4 } as const;
 
+/** What to translate, and under which EPT pointer. */
 export interface EptRequest {
   /** Value of EPT_POINTER. */
   pointerLow: number;
@@ -16,6 +17,7 @@ export interface EptRequest {
   executeOnly: boolean;
 }
 
+/** Where an EPT walk ended. */
 export enum EptOutcome {
   OK = 0,
   /** EPT violation: `permissions` are bits 5:3 of the exit qualification, shifted down. */

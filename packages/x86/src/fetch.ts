@@ -1,7 +1,7 @@
 import { field } from '@nvmx/vmx-fields';
 import { Block, type CodePage } from './code-cache.ts';
 import type { Cpu } from './cpu.ts';
-import { Decoder, INSTRUCTION_BYTES_MAX } from './decoder.ts';
+import { Decoder, INSTRUCTION_BYTES_MAX } from './decode/decoder.ts';
 import { hotCase } from './dispatch.ts';
 import { isCanonical, raiseGeneralProtection, raiseUndefinedOpcode } from './faults.ts';
 import { Attribute, type Instruction } from './instruction.ts';

@@ -33,6 +33,7 @@ export const pagingAccess = {
   gigabytePages: 256,
 } as const;
 
+/** What to translate, and by which rules. */
 export interface PagingRequest {
   /** Address of the top table: CR3 bits 51:12 as a page address. */
   root: number;

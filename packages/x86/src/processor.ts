@@ -23,6 +23,7 @@ export type Invalidation =
   /** INVVPID: the linear translations of one VPID, or those of one address. */
   | { readonly kind: 'vpid'; readonly vpid: number; readonly linear?: bigint };
 
+/** What a processor is made of. */
 export interface ProcessorOptions {
   readonly memory: HostMemory;
   /** Which of the processors over this memory this is: each has its own registers in the scratch area. */

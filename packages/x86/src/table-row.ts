@@ -53,8 +53,9 @@ export type OperandKind =
   /** [rSI] and [rDI] of string instructions */
   | 'X'
   | 'Y'
-  /** the constant 1, as an immediate */
+  /** the constant 1, as an immediate; a second immediate byte */
   | '1'
+  | '2'
   /** CL as a count, DX as a port number */
   | 'C'
   | 'D'
@@ -66,6 +67,7 @@ export type OperandKind =
 /** `b` 8, `w` 16, `d` 32, `q` 64 bits; `v` operand size; `z` the same, at most 32 bits; `y` 32 or 64 bits; '' none. */
 export type OperandWidth = 'b' | 'w' | 'd' | 'q' | 'v' | 'z' | 'y' | '';
 
+/** One operand of a row. */
 export interface Operand {
   readonly kind: OperandKind;
   readonly width: OperandWidth;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Decoder } from '../src/decoder.ts';
+import { Decoder } from '../src/decode/decoder.ts';
 import { type InstructionRow, instructionTable, RowFlag } from '../src/index.ts';
 import { Attribute, type CodeMode, type Instruction } from '../src/instruction.ts';
 import { parseHex } from './guest.ts';

@@ -17,11 +17,7 @@ const NMI_BLOCKING = 8;
 
 function eventGuest(pin = 1): Guest {
   const guest = new Guest({ controls: { pin } });
-  for (let vector = 0; vector < 256; vector++) {
-    const at = layout.handlers + 16 * vector;
-    guest.load(at, `b1${vector.toString(16).padStart(2, '0')}f4`);
-    guest.setGate(vector, at);
-  }
+  guest.addHandlers();
   return guest;
 }
 

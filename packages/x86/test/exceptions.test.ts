@@ -13,11 +13,7 @@ const ERROR_CODE = 0x800;
 /** A guest whose handlers put their vector into CL and halt. */
 function guestWithHandlers(o: GuestOptions = {}): Guest {
   const guest = new Guest(o);
-  for (let vector = 0; vector < 256; vector++) {
-    const at = layout.handlers + 16 * vector;
-    guest.load(at, `b1${vector.toString(16).padStart(2, '0')}f4`);
-    guest.setGate(vector, at);
-  }
+  guest.addHandlers();
   return guest;
 }
 

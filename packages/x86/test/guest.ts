@@ -166,6 +166,15 @@ export class Guest {
     this.write32(at + 12, 0);
   }
 
+  /** Gives every vector a handler that puts the vector into CL and halts. */
+  addHandlers(): void {
+    for (let vector = 0; vector < 256; vector++) {
+      const at = layout.handlers + 16 * vector;
+      this.load(at, `b1${vector.toString(16).padStart(2, '0')}f4`);
+      this.setGate(vector, at);
+    }
+  }
+
   /** Maps a 4-KiB page in the page table that covers the 2 MiB from `base` on; the first call replaces the 2-MiB page. */
   map4K(linear: number, gpa: number, flags: number): void {
     const base = linear - (linear % 0x20_0000);

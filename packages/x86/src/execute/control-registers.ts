@@ -286,7 +286,7 @@ export const moveFromDebug: Executor = (cpu, i) => {
   else writeRegister(cpu, i.rm, i.width, d[2 * number], d[2 * number + 1]);
 };
 
-/** MOV Dd,Rd. Breakpoints are kept, and do not match: not modelled. */
+/** MOV Dd,Rd. Breakpoints are kept, and do not match: not modeled. */
 export const moveToDebug: Executor = (cpu, i) => {
   const number = debugRegister(cpu, i);
   if (takesDebugExit(cpu, i, number, 0)) return;

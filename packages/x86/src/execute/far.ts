@@ -63,7 +63,7 @@ function enterCode(cpu: Cpu, selector: number, low: number, high: number): void 
   cpu.r[Slot.RIP + 1] = high;
 }
 
-/** Far JMP or CALL to a code segment of the same privilege. Call gates and task gates fault: not modelled. */
+/** Far JMP or CALL to a code segment of the same privilege. Call gates and task gates fault: not modeled. */
 function transfer(cpu: Cpu, selector: number, low: number, high: number): void {
   readCode(cpu, selector);
   const dpl = dplOf(code.rights);

@@ -195,7 +195,7 @@ function writeOwn(cpu: Cpu, index: number, low: number, high: number, position: 
   }
 }
 
-/** LBR, BTF and the bits for branch traces are kept, and do nothing: not modelled. */
+/** LBR, BTF and the bits for branch traces are kept, and do nothing: not modeled. */
 function writeDebugctl(cpu: Cpu, low: number, high: number): boolean {
   if (high !== 0 || (low & ~DEBUGCTL_WRITABLE) !== 0) return false;
   cpu.debugctlLow = low;

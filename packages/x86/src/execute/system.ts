@@ -200,7 +200,7 @@ export const waitForFloating: Executor = (cpu) => {
   if ((cpu.v[GUEST_CR0] & (CR0_MP | CR0_TS)) === (CR0_MP | CR0_TS)) raise(cpu, Vector.NM, NO_ERROR_CODE);
 };
 
-/** CLFLUSH and prefetches touch nothing that is modelled; the fences of a single thread do nothing. */
+/** CLFLUSH and prefetches touch nothing that is modeled; the fences of a single thread do nothing. */
 export const cacheHint: Executor = (cpu, i) => {
   if (!isMemory(i)) raiseUndefinedOpcode(cpu);
 };

@@ -175,7 +175,7 @@ const stackRows = [
   row(0x8f, 'Ev', 'pop', popOperand, { flags: stack, extension: 0 }),
   row(0x9c, '', 'pushf', always(pushFlags), { flags: stack }),
   row(0x9d, '', 'popf', always(popFlags), { flags: stack | RowFlag.ENDS_BLOCK }),
-  row(0xc8, 'Iw,Ib', 'enter', always(enter), { flags: stack }),
+  row(0xc8, 'Iw,2b', 'enter', always(enter), { flags: stack }),
   row(0xc9, '', 'leave', always(leave), { flags: stack }),
   row(0x06, '', 'push', always(pushSegment), { operation: Segment.ES, flags: stack | RowFlag.NOT_IN_64 }),
   row(0x0e, '', 'push', always(pushSegment), { operation: Segment.CS, flags: stack | RowFlag.NOT_IN_64 }),
