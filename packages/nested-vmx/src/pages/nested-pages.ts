@@ -24,6 +24,7 @@ export interface UnreachablePage {
   readonly gpa: Gpa;
   readonly code: string;
 }
+/** What came of programming the pages of a vmcs12 into vmcs02. */
 export type ProgramOutcome = { readonly ok: true } | UnreachablePage;
 
 /** How a page that hardware uses through vmcs02 is named, needed and given up. One row a page. */

@@ -10,6 +10,7 @@ const VIRR_STRIDE = virtualApicPage.IRR1.offset - virtualApicPage.IRR0.offset;
 const RVI_MASK = 0xff;
 const CLASS_MASK = 0xf0;
 
+/** `nothing`: no notification was outstanding. `moved`: vectors were filed. `unreachable`: a page is out of reach. */
 export type PostedInterruptOutcome = 'nothing' | 'moved' | 'unreachable';
 
 /**

@@ -39,6 +39,7 @@ export type RunOutcome =
   /** The guest cannot go on; `bytes` are the instruction bytes at `rip` where they can be read. */
   | { readonly kind: 'died'; readonly reason: string; readonly rip: bigint; readonly bytes: Uint8Array };
 
+/** What a vCPU is made of. The backend belongs to the VM and may serve several vCPUs. */
 export interface VcpuOptions {
   readonly id: number;
   readonly vm: VmMemory;
@@ -50,6 +51,7 @@ export interface VcpuOptions {
   readonly audit?: StaleAccessAudit | undefined;
 }
 
+/** How long run() goes on. */
 export interface RunOptions {
   /** VM entries until run() returns with `budget`. Without it, run() returns only when the guest ends or halts. */
   readonly entriesMax?: number | undefined;
