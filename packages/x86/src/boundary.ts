@@ -9,6 +9,7 @@ import { Exit, exitAtBoundary, exitForEvent } from './vm-exit.ts';
 
 const PIN_EXTERNAL_INTERRUPTS = 1;
 const PIN_NMI = 8;
+const PIN_VIRTUAL_NMIS = 0x20;
 const PROC_INTERRUPT_WINDOW = 4;
 const PROC_NMI_WINDOW = 0x40_0000;
 const EXIT_ACKNOWLEDGE = 0x8000;
@@ -72,21 +73,27 @@ function exitForTrap(cpu: Cpu): boolean {
 }
 
 function takeNonmaskable(cpu: Cpu): boolean {
-  if (cpu.nmiBlocked || cpu.shadow === Shadow.MOV_SS) return false;
-  if ((cpu.procControls & PROC_NMI_WINDOW) !== 0) {
+  if (cpu.shadow === Shadow.MOV_SS) return false;
+  const exits = (cpu.pinControls & PIN_NMI) !== 0;
+  if (!cpu.nmiBlocked && (cpu.procControls & PROC_NMI_WINDOW) !== 0) {
     exitAtBoundary(cpu, Exit.NMI_WINDOW);
     return true;
   }
-  if (cpu.nmiRequests === 0) return false;
+  if (cpu.nmiRequests === 0 || (cpu.nmiBlocked && !blocksOnlyVirtualNmis(cpu))) return false;
   cpu.nmiRequests--;
   const info = EventType.NMI | Vector.NMI;
-  if ((cpu.pinControls & PIN_NMI) !== 0) {
+  if (exits) {
     exitForEvent(cpu, { reason: Exit.EXCEPTION_NMI, info, errorCode: 0, length: 0 });
     return true;
   }
   cpu.nmiBlocked = true;
   deliver(cpu, { info: EVENT_VALID | info, errorCode: 0, length: 0 });
   return true;
+}
+
+/** Under virtual NMIs the blocking that the guest sees is about injected NMIs: physical ones exit all the same. */
+function blocksOnlyVirtualNmis(cpu: Cpu): boolean {
+  return (cpu.pinControls & PIN_VIRTUAL_NMIS) !== 0;
 }
 
 function takeInterrupt(cpu: Cpu): boolean {

@@ -1,5 +1,5 @@
 import type { Cpu } from './cpu.ts';
-import { compareMemoryRegister, registerImmediate, registerMemory, registerRegister } from './execute/alu.ts';
+import { compareMemoryRegister, registerImmediate, registerMemory } from './execute/alu.ts';
 import { setOnCondition } from './execute/bits.ts';
 import { call, jump, jumpIfNotZero, jumpIfZero, jumpOnCondition, returnNear } from './execute/control-flow.ts';
 import {
@@ -13,14 +13,40 @@ import {
 } from './execute/move.ts';
 import { shiftRegisterByImmediate } from './execute/shift.ts';
 import { popRegister, pushRegister } from './execute/stack.ts';
+import {
+  addImmediate32,
+  addImmediate64,
+  addRegister32,
+  addRegister64,
+  andImmediate32,
+  andImmediate64,
+  andRegister32,
+  andRegister64,
+  cmpImmediate32,
+  cmpImmediate64,
+  cmpRegister32,
+  cmpRegister64,
+  orImmediate32,
+  orImmediate64,
+  orRegister32,
+  orRegister64,
+  subImmediate32,
+  subImmediate64,
+  subRegister32,
+  subRegister64,
+  testImmediate32,
+  testImmediate64,
+  testRegister32,
+  testRegister64,
+  xorImmediate32,
+  xorImmediate64,
+  xorRegister32,
+  xorRegister64,
+} from './execute/straight-alu.ts';
 import { stepRegister32, stepRegister64 } from './execute/unary.ts';
 import type { Executor, Instruction } from './instruction.ts';
 
-const aluRegister32 = registerRegister[4];
-const aluRegister64 = registerRegister[8];
 const aluImmediate8 = registerImmediate[1];
-const aluImmediate32 = registerImmediate[4];
-const aluImmediate64 = registerImmediate[8];
 const aluMemory32 = registerMemory[4];
 const aluMemory64 = registerMemory[8];
 const compareMemory64 = compareMemoryRegister[8];
@@ -39,11 +65,7 @@ const set64 = immediateToRegister[8];
 
 /** Executors that `runBlock` calls by name, in the order of its cases from 1 on. */
 const hotExecutors: readonly Executor[] = [
-  aluRegister32,
-  aluRegister64,
   aluImmediate8,
-  aluImmediate32,
-  aluImmediate64,
   aluMemory32,
   aluMemory64,
   compareMemory64,
@@ -73,6 +95,34 @@ const hotExecutors: readonly Executor[] = [
   shiftRegisterByImmediate,
   moveZeroExtended,
   setOnCondition,
+  addRegister32,
+  addRegister64,
+  addImmediate32,
+  addImmediate64,
+  subRegister32,
+  subRegister64,
+  subImmediate32,
+  subImmediate64,
+  cmpRegister32,
+  cmpRegister64,
+  cmpImmediate32,
+  cmpImmediate64,
+  andRegister32,
+  andRegister64,
+  andImmediate32,
+  andImmediate64,
+  orRegister32,
+  orRegister64,
+  orImmediate32,
+  orImmediate64,
+  xorRegister32,
+  xorRegister64,
+  xorImmediate32,
+  xorImmediate64,
+  testRegister32,
+  testRegister64,
+  testImmediate32,
+  testImmediate64,
 ];
 
 /** The case of `runBlock` for an executor, 0 for one without. */
@@ -91,106 +141,178 @@ export function runBlock(cpu: Cpu, list: readonly Instruction[]): void {
     cpu.position = position;
     switch (i.hot) {
       case 1:
-        aluRegister32(cpu, i);
-        break;
-      case 2:
-        aluRegister64(cpu, i);
-        break;
-      case 3:
         aluImmediate8(cpu, i);
         break;
-      case 4:
-        aluImmediate32(cpu, i);
-        break;
-      case 5:
-        aluImmediate64(cpu, i);
-        break;
-      case 6:
+      case 2:
         aluMemory32(cpu, i);
         break;
-      case 7:
+      case 3:
         aluMemory64(cpu, i);
         break;
-      case 8:
+      case 4:
         compareMemory64(cpu, i);
         break;
-      case 9:
+      case 5:
         store8(cpu, i);
         break;
-      case 10:
+      case 6:
         store32(cpu, i);
         break;
-      case 11:
+      case 7:
         store64(cpu, i);
         break;
-      case 12:
+      case 8:
         load8(cpu, i);
         break;
-      case 13:
+      case 9:
         load32(cpu, i);
         break;
-      case 14:
+      case 10:
         load64(cpu, i);
         break;
-      case 15:
+      case 11:
         copy32(cpu, i);
         break;
-      case 16:
+      case 12:
         copy64(cpu, i);
         break;
-      case 17:
+      case 13:
         copyBack32(cpu, i);
         break;
-      case 18:
+      case 14:
         copyBack64(cpu, i);
         break;
-      case 19:
+      case 15:
         set32(cpu, i);
         break;
-      case 20:
+      case 16:
         set64(cpu, i);
         break;
-      case 21:
+      case 17:
         jumpIfZero(cpu, i);
         break;
-      case 22:
+      case 18:
         jumpIfNotZero(cpu, i);
         break;
-      case 23:
+      case 19:
         jumpOnCondition(cpu, i);
         break;
-      case 24:
+      case 20:
         jump(cpu, i);
         break;
-      case 25:
+      case 21:
         call(cpu, i);
         break;
-      case 26:
+      case 22:
         returnNear(cpu, i);
         break;
-      case 27:
+      case 23:
         pushRegister(cpu, i);
         break;
-      case 28:
+      case 24:
         popRegister(cpu, i);
         break;
-      case 29:
+      case 25:
         leaRegister(cpu, i);
         break;
-      case 30:
+      case 26:
         stepRegister32(cpu, i);
         break;
-      case 31:
+      case 27:
         stepRegister64(cpu, i);
         break;
-      case 32:
+      case 28:
         shiftRegisterByImmediate(cpu, i);
         break;
-      case 33:
+      case 29:
         moveZeroExtended(cpu, i);
         break;
-      case 34:
+      case 30:
         setOnCondition(cpu, i);
+        break;
+      case 31:
+        addRegister32(cpu, i);
+        break;
+      case 32:
+        addRegister64(cpu, i);
+        break;
+      case 33:
+        addImmediate32(cpu, i);
+        break;
+      case 34:
+        addImmediate64(cpu, i);
+        break;
+      case 35:
+        subRegister32(cpu, i);
+        break;
+      case 36:
+        subRegister64(cpu, i);
+        break;
+      case 37:
+        subImmediate32(cpu, i);
+        break;
+      case 38:
+        subImmediate64(cpu, i);
+        break;
+      case 39:
+        cmpRegister32(cpu, i);
+        break;
+      case 40:
+        cmpRegister64(cpu, i);
+        break;
+      case 41:
+        cmpImmediate32(cpu, i);
+        break;
+      case 42:
+        cmpImmediate64(cpu, i);
+        break;
+      case 43:
+        andRegister32(cpu, i);
+        break;
+      case 44:
+        andRegister64(cpu, i);
+        break;
+      case 45:
+        andImmediate32(cpu, i);
+        break;
+      case 46:
+        andImmediate64(cpu, i);
+        break;
+      case 47:
+        orRegister32(cpu, i);
+        break;
+      case 48:
+        orRegister64(cpu, i);
+        break;
+      case 49:
+        orImmediate32(cpu, i);
+        break;
+      case 50:
+        orImmediate64(cpu, i);
+        break;
+      case 51:
+        xorRegister32(cpu, i);
+        break;
+      case 52:
+        xorRegister64(cpu, i);
+        break;
+      case 53:
+        xorImmediate32(cpu, i);
+        break;
+      case 54:
+        xorImmediate64(cpu, i);
+        break;
+      case 55:
+        testRegister32(cpu, i);
+        break;
+      case 56:
+        testRegister64(cpu, i);
+        break;
+      case 57:
+        testImmediate32(cpu, i);
+        break;
+      case 58:
+        testImmediate64(cpu, i);
         break;
       default:
         i.run(cpu, i);

@@ -7,6 +7,7 @@ const PIN_POSTED_INTERRUPTS = 0x80;
 const WORDS = 8;
 const CONTROL_WORD = 8;
 const OUTSTANDING = 1;
+const ALIGNMENT = ~63;
 const TWO_32 = 2 ** 32;
 
 /** Whether an interrupt that arrives is the notification of the posted-interrupt descriptor. */
@@ -21,7 +22,7 @@ export function isNotification(cpu: Cpu, vector: number): boolean {
  */
 export function processPostedInterrupts(cpu: Cpu): void {
   const { v } = cpu;
-  const address = v[POSTED_INTR_DESC_ADDR + 1] * TWO_32 + v[POSTED_INTR_DESC_ADDR];
+  const address = v[POSTED_INTR_DESC_ADDR + 1] * TWO_32 + ((v[POSTED_INTR_DESC_ADDR] & ALIGNMENT) >>> 0);
   cpu.observer?.vmcsAddressUse(POSTED_INTR_DESC_ADDR, address, true);
   if (address < cpu.memoryBytes) {
     const first = address >>> 2;

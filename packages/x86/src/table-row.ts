@@ -91,8 +91,12 @@ export interface InstructionRow {
   readonly mnemonic: string;
   /** `RowFlag` bits. */
   readonly flags: number;
-  /** Initial value of `Instruction.operation`. */
+  /** Which operation of its family it is. */
   readonly operation: number;
+}
+
+/** A row with what carries it out. */
+export interface ExecutableRow extends InstructionRow {
   /** Chooses the executor of a decoded instruction. */
   readonly select: (i: Instruction) => Executor;
 }
@@ -113,7 +117,7 @@ export function row(
   mnemonic: string,
   select: (i: Instruction) => Executor,
   o: RowOptions = {},
-): InstructionRow {
+): ExecutableRow {
   const parsed = operands === '' ? [] : operands.split(',').map(parseOperand);
   const implied = parsed.some(({ kind }) => kind === 'M')
     ? 'memory'

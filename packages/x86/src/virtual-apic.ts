@@ -1,6 +1,7 @@
 import { field } from '@nvmx/vmx-fields';
 import { Attention, type Cpu } from './cpu.ts';
 import { raiseGeneralProtection } from './faults.ts';
+import { entryAddress } from './paging.ts';
 import { Slot } from './slot.ts';
 import { Exit } from './vm-exit.ts';
 
@@ -15,7 +16,6 @@ const PROC_INTERRUPT_WINDOW = 4;
 const SECONDARY_X2APIC_MODE = 0x10;
 const SECONDARY_REGISTER_VIRTUALIZATION = 0x100;
 const SECONDARY_INTERRUPT_DELIVERY = 0x200;
-const TWO_32 = 2 ** 32;
 
 /** Offsets of the registers in the page. */
 export const enum Apic {
@@ -45,7 +45,7 @@ const REGISTER_STRIDE = 16;
 /** Host-physical address of a register, told to the observer. */
 function registerAddress(cpu: Cpu, offset: number): number {
   const { v } = cpu;
-  const address = v[VIRTUAL_APIC_PAGE_ADDR + 1] * TWO_32 + v[VIRTUAL_APIC_PAGE_ADDR] + offset;
+  const address = entryAddress(v[VIRTUAL_APIC_PAGE_ADDR], v[VIRTUAL_APIC_PAGE_ADDR + 1]) + offset;
   cpu.observer?.vmcsAddressUse(VIRTUAL_APIC_PAGE_ADDR, address, true);
   return address;
 }

@@ -243,6 +243,32 @@ describe('NMIs', () => {
   });
 });
 
+describe('virtual NMIs', () => {
+  const VIRTUAL = 0x20;
+
+  it.each([
+    ['without virtual NMIs a physical one waits', 0, exitReason.HLT],
+    ['with virtual NMIs it exits', VIRTUAL, exitReason.EXCEPTION_NMI],
+  ])('while NMIs are blocked: %s', (_, pin, reason) => {
+    const guest = eventGuest(1 | NMI_EXITING | pin);
+    guest.set(field.GUEST_INTERRUPTIBILITY_INFO, NMI_BLOCKING);
+    guest.processor.raiseNonmaskableInterrupt();
+    expect(guest.run('f4')).toBe(reason);
+  });
+
+  it.each([
+    ['no NMI exiting', 0, 0],
+    ['NMI exiting', NMI_EXITING, NMI_BLOCKING],
+    ['virtual NMIs', NMI_EXITING | VIRTUAL, 0],
+  ])('IRET under %s', (_, pin, blocking) => {
+    const guest = eventGuest(1 | pin);
+    guest.set(field.GUEST_INTERRUPTIBILITY_INFO, NMI_BLOCKING);
+    guest.load(layout.code + 0x100, 'f4');
+    expect(guest.run('6a10 6800000200 6802000000 6a08 6800010100 48cf')).toBe(exitReason.HLT);
+    expect(guest.get(field.GUEST_INTERRUPTIBILITY_INFO)).toBe(blocking);
+  });
+});
+
 describe('monitor trap flag', () => {
   it('exits after each instruction', () => {
     const guest = eventGuest();

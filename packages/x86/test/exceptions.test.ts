@@ -1,6 +1,6 @@
 import { exitReason, field, exceptionVector as vectorOf } from '@nvmx/vmx-fields';
 import { describe, expect, it } from 'vitest';
-import { RCX } from '../src/index.ts';
+import { RCX, RDI } from '../src/index.ts';
 import { Guest, type GuestOptions, layout, selectors } from './guest.ts';
 
 const HLT = exitReason.HLT;
@@ -169,6 +169,23 @@ describe('privilege', () => {
     expect(frame(guest, 1)).toEqual([0n]);
   });
 
+  it.each([
+    ['SGDT', '0f010425 00000300'],
+    ['STR', '0f00c8'],
+    ['SMSW', '0f01e0'],
+  ])('%s in ring 3 is #GP(0) only under CR4.UMIP', (_, code) => {
+    for (const [umip, vector] of [
+      [0, vectorOf.UD],
+      [0x800, vectorOf.GP],
+    ]) {
+      const guest = guestWithHandlers();
+      guest.becomeUser();
+      guest.set(field.GUEST_CR4, 0x2020 + umip);
+      guest.run(`${code} 0f0b`);
+      expect(takenVector(guest)).toBe(vector);
+    }
+  });
+
   it('INT n in ring 3 needs a gate of DPL 3', () => {
     const guest = guestWithHandlers();
     guest.becomeUser();
@@ -210,6 +227,27 @@ describe('privilege', () => {
     }
     guest.run('8b042500000300');
     expect([takenVector(guest), frame(guest, 1)[0]]).toEqual([vectorOf.PF, 5n]);
+  });
+});
+
+describe('alignment checks', () => {
+  const AM = 0x4_0000;
+  const AC = 0x4_0000;
+  const unaligned = '8b042501000300';
+
+  it.each([
+    ['AM, AC and ring 3', true, AM, AC, vectorOf.AC],
+    ['ring 0', false, AM, AC, undefined],
+    ['CR0.AM clear', true, 0, AC, undefined],
+    ['RFLAGS.AC clear', true, AM, 0, undefined],
+  ])('an unaligned load under %s', (_, user, am, ac, vector) => {
+    const guest = guestWithHandlers();
+    if (user) guest.becomeUser();
+    guest.set(field.GUEST_CR0, 0x8001_0031 + am);
+    guest.set(field.GUEST_RFLAGS, 2 | ac);
+    guest.run(`${unaligned} 0f0b`);
+    expect(takenVector(guest)).toBe(vector ?? vectorOf.UD);
+    if (vector !== undefined) expect(frame(guest, 1)).toEqual([0n]);
   });
 });
 
@@ -350,6 +388,17 @@ describe('single step', () => {
     expect(guest.get(field.EXIT_QUALIFICATION)).toBe(Number(BS));
     expect(guest.get(field.GUEST_RIP)).toBe(layout.code + 1);
     expect(guest.processor.debugRegister(6) & BS).toBe(0n);
+  });
+
+  it('TF traps after each iteration of a repeated string instruction', () => {
+    const guest = guestWithHandlers();
+    guest.set(field.EXCEPTION_BITMAP, 2);
+    guest.set(field.GUEST_RFLAGS, 2 | TF);
+    guest.processor.registers.set(RCX, 5, 0);
+    guest.processor.registers.set(RDI, layout.data, 0);
+    guest.run('f3ab');
+    expect(guest.processor.registers.low(RCX)).toBe(4);
+    expect(guest.get(field.GUEST_RIP)).toBe(layout.code);
   });
 
   it('a software interrupt under TF is not followed by a trap', () => {

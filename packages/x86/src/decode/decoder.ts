@@ -1,8 +1,8 @@
 import { overlongInstruction, undefinedOpcode } from '../execute/interrupts.ts';
 import { Attribute, type CodeMode, type Executor, Instruction } from '../instruction.ts';
 import { Slot } from '../slot.ts';
-import { instructionTable } from '../table.ts';
-import { hasModrm, type InstructionRow, type Operand, type OperandWidth, RowFlag } from '../table-row.ts';
+import { executableTable } from '../table.ts';
+import { type ExecutableRow, hasModrm, type Operand, type OperandWidth, RowFlag } from '../table-row.ts';
 import { ByteCursor } from './byte-cursor.ts';
 import { decodeModrmAddress, decodeOffset, setSegment, setStringSegments } from './memory-operand.ts';
 import { PREFIX_REP, PREFIX_REPNE, Prefixes, Rex } from './prefixes.ts';
@@ -22,7 +22,7 @@ export interface DecodeRequest {
 
 /** Rows of one opcode, in the order in which they are tried. */
 interface OpcodeEntry {
-  readonly rows: readonly InstructionRow[];
+  readonly rows: readonly ExecutableRow[];
   readonly modrm: boolean;
 }
 
@@ -34,9 +34,9 @@ const REGISTER_MODRM = 0xc0;
 /** Operands whose own width says nothing about the width of the operation. */
 const IMMEDIATE_KINDS = 'IJSP12';
 
-const entries = buildEntries(instructionTable);
+const entries = buildEntries(executableTable);
 
-function buildEntries(table: readonly InstructionRow[]): readonly (OpcodeEntry | undefined)[] {
+function buildEntries(table: readonly ExecutableRow[]): readonly (OpcodeEntry | undefined)[] {
   const built: (OpcodeEntry | undefined)[] = new Array(MAPS * 256).fill(undefined);
   for (const row of table) {
     const entry = built[row.opcode];
@@ -103,7 +103,7 @@ export class Decoder {
     return 0x100 | second;
   }
 
-  #fits(row: InstructionRow, modrm: number): boolean {
+  #fits(row: ExecutableRow, modrm: number): boolean {
     if (row.extension !== undefined && row.extension !== ((modrm >> 3) & 7)) return false;
     if (row.modrm !== undefined && row.modrm !== modrm) return false;
     const isRegister = modrm >= REGISTER_MODRM;
@@ -112,13 +112,13 @@ export class Decoder {
     return row.prefix === undefined || row.prefix === this.#prefixes.mandatory;
   }
 
-  #isAllowed(row: InstructionRow, i: Instruction): boolean {
+  #isAllowed(row: ExecutableRow, i: Instruction): boolean {
     if ((row.flags & RowFlag.NOT_IN_64) !== 0 && i.mode === 64) return false;
     if ((row.flags & RowFlag.ONLY_IN_64) !== 0 && i.mode !== 64) return false;
     return !this.#prefixes.lock || ((row.flags & RowFlag.LOCKABLE) !== 0 && i.modrm < REGISTER_MODRM);
   }
 
-  #setWidths(i: Instruction, row: InstructionRow): void {
+  #setWidths(i: Instruction, row: ExecutableRow): void {
     const { operandSize, addressSize, rex } = this.#prefixes;
     const isSmall = i.mode === 16 ? !operandSize : operandSize;
     let operand = isSmall ? 2 : 4;
@@ -132,7 +132,7 @@ export class Decoder {
     i.width = first === undefined ? operand : widthOf(first.width, operand);
   }
 
-  #setAttributes(i: Instruction, row: InstructionRow): void {
+  #setAttributes(i: Instruction, row: ExecutableRow): void {
     const { lock, repeat } = this.#prefixes;
     let attributes = 0;
     if ((row.flags & RowFlag.ENDS_BLOCK) !== 0) attributes |= Attribute.ENDS_BLOCK;

@@ -2,20 +2,9 @@ import type { Cpu } from '../cpu.ts';
 import type { Executor, Instruction } from '../instruction.ts';
 import { beginUpdate, endUpdate, load8, load16, load32, load64 } from '../linear-memory.ts';
 import { Slot } from '../slot.ts';
+import { Alu } from './alu-operation.ts';
 import { address, atWidth, type ByWidth, isMemory } from './operands.ts';
-
-/** Two-operand arithmetic, numbered as bits 5:3 of the opcode; TEST has none and follows. */
-export const enum Alu {
-  ADD = 0,
-  OR = 1,
-  ADC = 2,
-  SBB = 3,
-  AND = 4,
-  SUB = 5,
-  XOR = 6,
-  CMP = 7,
-  TEST = 8,
-}
+import { straightAlu } from './straight-alu.ts';
 
 function setFlags32(r: Int32Array, result: number, carries: number, adjust: number): number {
   r[Slot.CARRIES] = carries;
@@ -119,7 +108,7 @@ function isStored(i: Instruction): boolean {
 }
 
 /** rm <- rm op reg */
-export const registerRegister: ByWidth = {
+const registerRegister: ByWidth = {
   1: (cpu, i) => {
     const result = aluNarrow(cpu.r, i.operation, cpu.r8[i.rm], cpu.r8[i.reg], BYTE);
     if (isStored(i)) cpu.r8[i.rm] = result;
@@ -273,7 +262,7 @@ const memoryImmediate: Executor = (cpu, i) => update(cpu, i, i.immediateLow, i.i
 
 /** Rows `op Ev,Gv`. */
 export function aluToOperand(i: Instruction): Executor {
-  if (!isMemory(i)) return atWidth(registerRegister, i);
+  if (!isMemory(i)) return straightAlu(i, 'register') ?? atWidth(registerRegister, i);
   return atWidth(isStored(i) ? memoryRegister : compareMemoryRegister, i);
 }
 
@@ -283,11 +272,11 @@ export function aluToRegister(i: Instruction): Executor {
   const { reg, rm } = i;
   i.rm = reg;
   i.reg = rm;
-  return atWidth(registerRegister, i);
+  return straightAlu(i, 'register') ?? atWidth(registerRegister, i);
 }
 
 /** Rows `op Ev,I` and `op rAX,I`. */
 export function aluImmediate(i: Instruction): Executor {
-  if (!isMemory(i)) return atWidth(registerImmediate, i);
+  if (!isMemory(i)) return straightAlu(i, 'immediate') ?? atWidth(registerImmediate, i);
   return isStored(i) ? memoryImmediate : atWidth(compareMemoryImmediate, i);
 }

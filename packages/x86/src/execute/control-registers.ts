@@ -10,6 +10,7 @@ import { Rights, rightsOf, Segment } from '../segments.ts';
 import { Slot } from '../slot.ts';
 import { readTaskPriority, writeTaskPriority } from '../virtual-apic.ts';
 import { Exit, exitInstruction, setLinearAddress } from '../vm-exit.ts';
+import { requireNoUmip } from './descriptor-tables.ts';
 import { requireCpl0 } from './interrupts.ts';
 import { address, isMemory, readOperand, writeOperand, writeRegister } from './operands.ts';
 
@@ -272,6 +273,7 @@ export const loadMachineStatus: Executor = (cpu, i) => {
 
 /** SMSW. */
 export const storeMachineStatus: Executor = (cpu, i) => {
+  requireNoUmip(cpu);
   const value = visibleCr0(cpu);
   if (isMemory(i)) writeOperand(cpu, i, 2, value, 0);
   else writeRegister(cpu, i.rm, i.width, value, 0);

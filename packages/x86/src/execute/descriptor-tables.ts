@@ -58,7 +58,8 @@ function exit(cpu: Cpu, i: Instruction, reason: Exit, extra: number): void {
   exitWithInformation(cpu, i, { reason, information, low, high: cpu.r[Slot.HIGH] });
 }
 
-function requireNoUmip(cpu: Cpu): void {
+/** CR4.UMIP keeps SGDT, SIDT, SLDT, STR and SMSW from all privileges but 0. */
+export function requireNoUmip(cpu: Cpu): void {
   if (cpu.cpl !== 0 && (cpu.v[GUEST_CR4] & CR4_UMIP) !== 0) raiseGeneralProtection(cpu);
 }
 

@@ -26,6 +26,9 @@ import { moveStackPointer, peek, push } from './stack.ts';
 const { GUEST_CR0 } = field;
 const CR0_PE = 1;
 const EFER_LMA = 0x400;
+/** Under NMI exiting without virtual NMIs an IRET does not end the blocking of NMIs. */
+const PIN_NMI = 8;
+const PIN_NMI_AND_VIRTUAL = 0x28;
 const RPL = 3;
 const code = new Descriptor();
 
@@ -231,7 +234,7 @@ export const interruptReturn: Executor = (cpu, i) => {
     updateMode(cpu);
   }
   writeFlags(r, mergeReturnFlags({ flags, oldFlags, oldCpl, width }));
-  cpu.nmiBlocked = false;
+  if ((cpu.pinControls & PIN_NMI_AND_VIRTUAL) !== PIN_NMI) cpu.nmiBlocked = false;
   updateMode(cpu);
   updateAttention(cpu);
 };

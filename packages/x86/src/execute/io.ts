@@ -3,6 +3,7 @@ import type { Cpu } from '../cpu.ts';
 import { raiseGeneralProtection } from '../faults.ts';
 import { Attribute, type Executor, type Instruction } from '../instruction.ts';
 import { load16, probeWrite } from '../linear-memory.ts';
+import { entryAddress } from '../paging.ts';
 import { baseWord, beginSystemAccess, endSystemAccess, limitOf, Rights, rightsOf, Segment } from '../segments.ts';
 import { Slot } from '../slot.ts';
 import { Exit, exitInstruction, exitWithInformation, setLinearAddress } from '../vm-exit.ts';
@@ -22,7 +23,6 @@ const ACCESS_IN = 8;
 const ACCESS_STRING = 0x10;
 const ACCESS_REP = 0x20;
 const ACCESS_IMMEDIATE = 0x40;
-const TWO_32 = 2 ** 32;
 
 /** `operation` of the rows of IN and OUT. */
 export const enum PortOperand {
@@ -66,7 +66,7 @@ function isIntercepted(cpu: Cpu, port: number, bytes: number): boolean {
 
 function isBitSet(cpu: Cpu, port: number): boolean {
   const word = port < 0x8000 ? IO_BITMAP_A : IO_BITMAP_B;
-  const address = cpu.v[word + 1] * TWO_32 + cpu.v[word] + ((port & 0x7fff) >>> 3);
+  const address = entryAddress(cpu.v[word], cpu.v[word + 1]) + ((port & 0x7fff) >>> 3);
   cpu.observer?.vmcsAddressUse(word, address, true);
   return address >= cpu.memoryBytes || ((cpu.u8[address] >>> (port & 7)) & 1) === 1;
 }

@@ -18,6 +18,7 @@ import {
   type ByWidth,
   byForm,
   byWidth,
+  INDEX,
   isMemory,
   load,
   readOperand,
@@ -35,13 +36,16 @@ export const toRegister: ByWidth = {
   },
   4: (cpu, i) => {
     const { r } = cpu;
-    r[i.rm] = r[i.reg];
-    r[i.rm + 1] = 0;
+    const index = i.rm & INDEX;
+    r[index] = r[i.reg & INDEX];
+    r[index + 1] = 0;
   },
   8: (cpu, i) => {
     const { r } = cpu;
-    r[i.rm] = r[i.reg];
-    r[i.rm + 1] = r[i.reg + 1];
+    const index = i.rm & INDEX;
+    const source = i.reg & INDEX;
+    r[index] = r[source];
+    r[index + 1] = r[source + 1];
   },
 };
 
@@ -56,12 +60,13 @@ export const toMemory: ByWidth = {
   },
   4: (cpu, i) => {
     const low = address(cpu, i);
-    store32(cpu, low, cpu.r[Slot.ADDRESS_HIGH], cpu.r[i.reg]);
+    store32(cpu, low, cpu.r[Slot.ADDRESS_HIGH], cpu.r[i.reg & INDEX]);
   },
   8: (cpu, i) => {
     const { r } = cpu;
     const low = address(cpu, i);
-    store64(cpu, low, r[Slot.ADDRESS_HIGH], r[i.reg], r[i.reg + 1]);
+    const source = i.reg & INDEX;
+    store64(cpu, low, r[Slot.ADDRESS_HIGH], r[source], r[source + 1]);
   },
 };
 
@@ -74,13 +79,16 @@ export const fromRegister: ByWidth = {
   },
   4: (cpu, i) => {
     const { r } = cpu;
-    r[i.reg] = r[i.rm];
-    r[i.reg + 1] = 0;
+    const index = i.reg & INDEX;
+    r[index] = r[i.rm & INDEX];
+    r[index + 1] = 0;
   },
   8: (cpu, i) => {
     const { r } = cpu;
-    r[i.reg] = r[i.rm];
-    r[i.reg + 1] = r[i.rm + 1];
+    const index = i.reg & INDEX;
+    const source = i.rm & INDEX;
+    r[index] = r[source];
+    r[index + 1] = r[source + 1];
   },
 };
 
@@ -96,14 +104,16 @@ export const fromMemory: ByWidth = {
   4: (cpu, i) => {
     const { r } = cpu;
     const low = address(cpu, i);
-    r[i.reg] = load32(cpu, low, r[Slot.ADDRESS_HIGH]);
-    r[i.reg + 1] = 0;
+    const index = i.reg & INDEX;
+    r[index] = load32(cpu, low, r[Slot.ADDRESS_HIGH]);
+    r[index + 1] = 0;
   },
   8: (cpu, i) => {
     const { r } = cpu;
     const low = address(cpu, i);
-    r[i.reg] = load64(cpu, low, r[Slot.ADDRESS_HIGH]);
-    r[i.reg + 1] = r[Slot.HIGH];
+    const index = i.reg & INDEX;
+    r[index] = load64(cpu, low, r[Slot.ADDRESS_HIGH]);
+    r[index + 1] = r[Slot.HIGH];
   },
 };
 

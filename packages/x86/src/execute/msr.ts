@@ -3,6 +3,7 @@ import type { Cpu } from '../cpu.ts';
 import { isCanonical, raiseGeneralProtection } from '../faults.ts';
 import type { Executor } from '../instruction.ts';
 import { updateMode } from '../mode.ts';
+import { entryAddress } from '../paging.ts';
 import { Slot } from '../slot.ts';
 import { isX2apicVirtualized, readX2apic, writeX2apic } from '../virtual-apic.ts';
 import { Exit, exitInstruction } from '../vm-exit.ts';
@@ -63,7 +64,7 @@ function isIntercepted(cpu: Cpu, index: number, writes: number): boolean {
   const inHigh = index >= HIGH_RANGE;
   const number = inHigh ? index - HIGH_RANGE : index;
   if (number >= LOW_RANGE_END) return true;
-  const page = cpu.v[MSR_BITMAP + 1] * TWO_32 + cpu.v[MSR_BITMAP];
+  const page = entryAddress(cpu.v[MSR_BITMAP], cpu.v[MSR_BITMAP + 1]);
   const address = page + writes + (inHigh ? HIGH : 0) + (number >>> 3);
   cpu.observer?.vmcsAddressUse(MSR_BITMAP, address, true);
   return address >= cpu.memoryBytes || ((cpu.u8[address] >>> (number & 7)) & 1) === 1;

@@ -3,17 +3,21 @@ import { Attribute, type Executor, type Instruction } from '../instruction.ts';
 import { load8, load16, load32, load64, store8, store16, store32, store64 } from '../linear-memory.ts';
 import { Slot } from '../slot.ts';
 
+/** Tells the compiler that a word index is small and not negative. */
+export const INDEX = 63;
+
 /**
  * Linear address of the memory operand: returns the low word, leaves the high one in `Slot.ADDRESS_HIGH`.
  * Carries are taken from the sign bits, because a sum of unsigned words would leave the range of int32.
  */
 export function address(cpu: Cpu, i: Instruction): number {
   const { r } = cpu;
-  const base = r[i.base];
+  const slot = i.base & INDEX;
+  const base = r[slot];
   const displacement = i.displacementLow;
   const low = (base + displacement) | 0;
   const carry = ((base & displacement) | ((base | displacement) & ~low)) >>> 31;
-  const high = (r[i.base + 1] + i.displacementHigh + carry) | 0;
+  const high = (r[slot + 1] + i.displacementHigh + carry) | 0;
   if (!i.isSimpleAddress) return addressOfParts(cpu, i, low, high);
   r[Slot.ADDRESS_HIGH] = high;
   return low;

@@ -3,7 +3,8 @@ import { Flag } from '../flags.ts';
 import { Attribute, type Executor, type Instruction, NO_SEGMENT } from '../instruction.ts';
 import { Slot } from '../slot.ts';
 import { DATA_MASK, DATA_SHIFT, PAGE_MASK } from '../tlb.ts';
-import { Alu, alu32, alu64, aluNarrow } from './alu.ts';
+import { alu32, alu64, aluNarrow } from './alu.ts';
+import { Alu } from './alu-operation.ts';
 import { decrementCounter, fallThrough, isCounterZero, stayHere } from './control-flow.ts';
 import { load, readRegister, store, writeRegister } from './operands.ts';
 
@@ -131,7 +132,8 @@ function repeat(cpu: Cpu, i: Instruction, step: Step): void {
     fallThrough(cpu, i);
     return;
   }
-  for (let n = 0; n < ITERATIONS_MAX; n++) {
+  const iterations = isSingleStep(cpu) ? 1 : ITERATIONS_MAX;
+  for (let n = 0; n < iterations; n++) {
     if (isCounterZero(cpu, i.addressWidth)) {
       fallThrough(cpu, i);
       return;
@@ -144,6 +146,11 @@ function repeat(cpu: Cpu, i: Instruction, step: Step): void {
     }
   }
   stayHere(cpu, i);
+}
+
+/** Under RFLAGS.TF each iteration is followed by a trap. */
+function isSingleStep(cpu: Cpu): boolean {
+  return (cpu.r[Slot.SYSTEM_FLAGS] & Flag.TF) !== 0;
 }
 
 /** Elements that a whole-page operation may take on: up the page, as far as the counter goes; 0 when it may not. */
@@ -214,17 +221,17 @@ function bulkMove(cpu: Cpu, i: Instruction): boolean {
   return true;
 }
 
-function isRepeated(i: Instruction): boolean {
-  return (i.attributes & (Attribute.REP | Attribute.REPNE)) !== 0;
+function isBulk(cpu: Cpu, i: Instruction): boolean {
+  return (i.attributes & (Attribute.REP | Attribute.REPNE)) !== 0 && !isSingleStep(cpu);
 }
 
 export const moveString: Executor = (cpu, i) => {
-  if (isRepeated(i) && bulkMove(cpu, i)) stayHere(cpu, i);
+  if (isBulk(cpu, i) && bulkMove(cpu, i)) stayHere(cpu, i);
   else repeat(cpu, i, moveStep);
 };
 
 export const storeString: Executor = (cpu, i) => {
-  if (isRepeated(i) && bulkStore(cpu, i)) stayHere(cpu, i);
+  if (isBulk(cpu, i) && bulkStore(cpu, i)) stayHere(cpu, i);
   else repeat(cpu, i, storeStep);
 };
 

@@ -4,7 +4,8 @@ import { setCarry, setZero } from '../flags.ts';
 import type { Executor, Instruction } from '../instruction.ts';
 import { beginUpdate, endUpdate, store64 } from '../linear-memory.ts';
 import { Slot } from '../slot.ts';
-import { Alu, alu32, alu64, aluNarrow } from './alu.ts';
+import { alu32, alu64, aluNarrow } from './alu.ts';
+import { Alu } from './alu-operation.ts';
 import { address, isMemory, readRegister, writeRegister } from './operands.ts';
 
 export const enum Unary {

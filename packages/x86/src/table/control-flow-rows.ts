@@ -21,7 +21,7 @@ import {
   undefinedOpcode,
 } from '../execute/interrupts.ts';
 import type { Executor, Instruction } from '../instruction.ts';
-import { always, type InstructionRow, RowFlag, row } from '../table-row.ts';
+import { always, type ExecutableRow, RowFlag, row } from '../table-row.ts';
 import { conditionNames } from './conditions.ts';
 
 const near = RowFlag.SETS_RIP | RowFlag.FORCED_64;
@@ -39,7 +39,7 @@ function jumpByCondition(i: Instruction): Executor {
 }
 
 /** Branches, calls, returns, software interrupts. */
-export const controlFlowRows: readonly InstructionRow[] = [
+export const controlFlowRows: readonly ExecutableRow[] = [
   ...conditionNames.flatMap((name, operation) => [
     row(0x70 + operation, 'Jb', `j${name}`, jumpByCondition, { operation, flags: near }),
     row(0x180 + operation, 'Jz', `j${name}`, jumpByCondition, { operation, flags: near }),

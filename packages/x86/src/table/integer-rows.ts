@@ -1,4 +1,5 @@
-import { Alu, aluImmediate, aluToOperand, aluToRegister } from '../execute/alu.ts';
+import { aluImmediate, aluToOperand, aluToRegister } from '../execute/alu.ts';
+import { Alu } from '../execute/alu-operation.ts';
 import {
   BitTest,
   bitScanForward,
@@ -56,7 +57,7 @@ import {
 import { noOperation, pause } from '../execute/system.ts';
 import { compareExchange, compareExchangePair, exchangeAdd, Unary, unary } from '../execute/unary.ts';
 import { Segment } from '../segments.ts';
-import { always, type InstructionRow, RowFlag, row } from '../table-row.ts';
+import { always, type ExecutableRow, RowFlag, row } from '../table-row.ts';
 import { conditionNames } from './conditions.ts';
 
 const lockable = RowFlag.LOCKABLE;
@@ -228,7 +229,7 @@ const otherRows = [
 ];
 
 /** Integer instructions that need no privilege. */
-export const integerRows: readonly InstructionRow[] = [
+export const integerRows: readonly ExecutableRow[] = [
   ...aluRows,
   ...shiftRows,
   ...bitTestRows,

@@ -1,11 +1,11 @@
 import { input, inputString, output, outputString, PortOperand } from '../execute/io.ts';
 import { compareString, loadString, moveString, scanString, storeString } from '../execute/string.ts';
-import { always, type InstructionRow, RowFlag, row } from '../table-row.ts';
+import { always, type ExecutableRow, RowFlag, row } from '../table-row.ts';
 
 const repeats = RowFlag.SETS_RIP;
 
 /** String instructions and port I/O. */
-export const stringRows: readonly InstructionRow[] = [
+export const stringRows: readonly ExecutableRow[] = [
   row(0xa4, 'Yb,Xb', 'movs', always(moveString), { flags: repeats }),
   row(0xa5, 'Yv,Xv', 'movs', always(moveString), { flags: repeats }),
   row(0xa6, 'Xb,Yb', 'cmps', always(compareString), { flags: repeats }),

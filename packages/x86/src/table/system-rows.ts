@@ -37,13 +37,13 @@ import {
   waitForFloating,
   writeBackCaches,
 } from '../execute/system.ts';
-import { always, type InstructionRow, RowFlag, row } from '../table-row.ts';
+import { always, type ExecutableRow, RowFlag, row } from '../table-row.ts';
 
 const ends = RowFlag.ENDS_BLOCK;
 const control = RowFlag.ENDS_BLOCK | RowFlag.REGISTER_OPERAND | RowFlag.FORCED_64;
 
 /** Instructions about the processor itself. All that may exit or change how code runs end their block. */
-export const systemRows: readonly InstructionRow[] = [
+export const systemRows: readonly ExecutableRow[] = [
   row(0xfa, '', 'cli', always(clearInterrupts), { flags: ends }),
   row(0xfb, '', 'sti', always(setInterrupts), { flags: ends }),
   row(0xfc, '', 'cld', always(clearDirection)),

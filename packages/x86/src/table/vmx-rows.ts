@@ -1,12 +1,12 @@
 import { undefinedOpcode } from '../execute/interrupts.ts';
 import { vmcall, vmxon, vmxPlain, vmxWithPointer, vmxWithRegister } from '../execute/vmx-instructions.ts';
-import { always, type InstructionRow, RowFlag, row } from '../table-row.ts';
+import { always, type ExecutableRow, RowFlag, row } from '../table-row.ts';
 import { Exit } from '../vm-exit.ts';
 
 const ends = RowFlag.ENDS_BLOCK;
 
 /** VMX instructions: in non-root operation they all exit, or are undefined. `operation` is the exit reason. */
-export const vmxRows: readonly InstructionRow[] = [
+export const vmxRows: readonly ExecutableRow[] = [
   row(0x101, '', 'vmcall', always(vmcall), { modrm: 0xc1, prefix: 0, flags: ends }),
   row(0x101, '', 'vmlaunch', always(vmxPlain), { modrm: 0xc2, prefix: 0, operation: Exit.VMLAUNCH, flags: ends }),
   row(0x101, '', 'vmresume', always(vmxPlain), { modrm: 0xc3, prefix: 0, operation: Exit.VMRESUME, flags: ends }),
