@@ -1,7 +1,7 @@
 import { exitReason, field, exceptionVector as vectorOf } from '@nvmx/vmx-fields';
 import { describe, expect, it } from 'vitest';
-import { RCX, RDI } from '../src/index.ts';
-import { Guest, type GuestOptions, layout, selectors } from './guest.ts';
+import { type Guest, layout, selectors } from './guest.ts';
+import { frame, guestWithHandlers, takenVector } from './handlers.ts';
 
 const HLT = exitReason.HLT;
 const IF = 0x200;
@@ -9,21 +9,6 @@ const RF = 0x1_0000;
 const VALID = 0x8000_0000;
 const HARDWARE = 0x300;
 const ERROR_CODE = 0x800;
-
-/** A guest whose handlers put their vector into CL and halt. */
-function guestWithHandlers(o: GuestOptions = {}): Guest {
-  const guest = new Guest(o);
-  guest.addHandlers();
-  return guest;
-}
-
-const takenVector = (guest: Guest): number => guest.processor.registers.low(RCX) & 0xff;
-
-/** Quadwords on the stack of the handler, top first. */
-function frame(guest: Guest, count: number): bigint[] {
-  const top = guest.get(field.GUEST_RSP);
-  return Array.from({ length: count }, (_, n) => guest.read64(top + 8 * n));
-}
 
 describe('delivery through the IDT', () => {
   it('pushes SS, RSP, RFLAGS with RF, CS and the RIP of the faulting instruction', () => {
@@ -364,48 +349,5 @@ describe('the exception bitmap', () => {
     expect(guest.run('48b80000000000000080 488b18')).toBe(exitReason.EXCEPTION_NMI);
     expect(guest.get(field.VM_EXIT_INTR_INFO)).toBe(VALID + HARDWARE + ERROR_CODE + vectorOf.DF);
     expect(guest.get(field.IDT_VECTORING_INFO_FIELD) & VALID).toBe(0);
-  });
-});
-
-describe('single step', () => {
-  const TF = 0x100;
-  const BS = 0x4000n;
-
-  it('TF traps after each instruction, with BS in DR6', () => {
-    const guest = guestWithHandlers();
-    guest.set(field.GUEST_RFLAGS, 2 | TF);
-    guest.run('90 90');
-    expect([takenVector(guest), frame(guest, 1)]).toEqual([vectorOf.DB, [BigInt(layout.code + 1)]]);
-    expect(guest.processor.debugRegister(6) & BS).toBe(BS);
-    expect(guest.get(field.GUEST_RFLAGS) & TF).toBe(0);
-  });
-
-  it('exits with BS as qualification and leaves DR6', () => {
-    const guest = guestWithHandlers();
-    guest.set(field.EXCEPTION_BITMAP, 2);
-    guest.set(field.GUEST_RFLAGS, 2 | TF);
-    expect(guest.run('90 90')).toBe(exitReason.EXCEPTION_NMI);
-    expect(guest.get(field.EXIT_QUALIFICATION)).toBe(Number(BS));
-    expect(guest.get(field.GUEST_RIP)).toBe(layout.code + 1);
-    expect(guest.processor.debugRegister(6) & BS).toBe(0n);
-  });
-
-  it('TF traps after each iteration of a repeated string instruction', () => {
-    const guest = guestWithHandlers();
-    guest.set(field.EXCEPTION_BITMAP, 2);
-    guest.set(field.GUEST_RFLAGS, 2 | TF);
-    guest.processor.registers.set(RCX, 5, 0);
-    guest.processor.registers.set(RDI, layout.data, 0);
-    guest.run('f3ab');
-    expect(guest.processor.registers.low(RCX)).toBe(4);
-    expect(guest.get(field.GUEST_RIP)).toBe(layout.code);
-  });
-
-  it('a software interrupt under TF is not followed by a trap', () => {
-    const guest = guestWithHandlers();
-    guest.set(field.GUEST_RFLAGS, 2 | TF);
-    guest.run('cd41');
-    expect(takenVector(guest)).toBe(0x41);
-    expect(frame(guest, 3)[2] & BigInt(TF)).toBe(BigInt(TF));
   });
 });
