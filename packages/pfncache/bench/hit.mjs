@@ -1,5 +1,6 @@
 // What a hit costs beside a real map, read and unmap of the same page: the question of the whole house.
 // Ratios of one run, rows in turns, medians. Needs Linux; build first.
+// Page i is read at line i: one offset in 64 pages is one set of the L1 cache, which would measure misses of that set.
 import { gpa, OperatingError } from '@nvmx/guest-memory';
 import { createUnmanagedMemory } from '@nvmx/guest-memory/linux';
 import { HostAddressSpace, VmMemory } from '@nvmx/mmu-events';
@@ -8,14 +9,14 @@ import { drive } from '@nvmx/sync';
 import { interleave } from './interleave.mjs';
 
 const PAGES = 64;
-const FIELD = 0x80;
 const SAMPLES = 201;
 
 const { memory, pages, gpas, frames } = world();
 const real = 'real map + read + unmap';
 const rows = {
   [real]: { rounds: 4, run: mapReadUnmap },
-  'hit: beginUse + read + endUse': { rounds: 3_000, run: use },
+  'cached check + read, lock held': { rounds: 3_000, run: checkAndRead },
+  'hit: lock + check + read + unlock': { rounds: 3_000, run: use },
   'hit with tryHold before it': { rounds: 3_000, run: holdAndUse },
   'entry test: isCurrent(stamp)': { rounds: 3_000, run: enter },
   'miss: invalidated, and held again': { rounds: 6, run: invalidateAndHold },
@@ -70,13 +71,30 @@ function mapReadUnmap(rounds) {
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < frames.length; i++) {
       const mapping = memory.map(frames[i]);
-      sum = (sum + mapping.view.u32(FIELD)) | 0;
+      sum = (sum + mapping.view.u32(i << 6)) | 0;
       memory.unmap(mapping);
     }
   }
   return sum;
 }
 
+/** kvm_gpc_check() and the access: what a reader pays for each page while it holds the locks. */
+function checkAndRead(rounds) {
+  const caches = pages.map((page) => page.cache);
+  for (const { lock } of caches) if (!lock.tryRead()) throw new Error('a lock is taken');
+  let sum = 0;
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < caches.length; i++) {
+      const cache = caches[i];
+      if (!cache.check(4)) throw new Error('a page went away');
+      sum = (sum + cache.view.u32(i << 6)) | 0;
+    }
+  }
+  for (const { lock } of caches) lock.endRead();
+  return sum;
+}
+
+/** beginUse() and endUse(): what a single access of L0 pays. */
 function use(rounds) {
   const held = pages;
   let sum = 0;
@@ -84,7 +102,7 @@ function use(rounds) {
     for (let i = 0; i < held.length; i++) {
       const page = held[i];
       if (!page.beginUse()) throw new Error('a page went away');
-      sum = (sum + page.view.u32(FIELD)) | 0;
+      sum = (sum + page.view.u32(i << 6)) | 0;
       page.endUse();
     }
   }
@@ -99,7 +117,7 @@ function holdAndUse(rounds) {
     for (let i = 0; i < held.length; i++) {
       const page = held[i];
       if (!page.tryHold(addresses[i]) || !page.beginUse()) throw new Error('a page went away');
-      sum = (sum + page.view.u32(FIELD)) | 0;
+      sum = (sum + page.view.u32(i << 6)) | 0;
       page.endUse();
     }
   }
