@@ -42,14 +42,16 @@ describe('nvmx run', () => {
   });
 
   test.each([
-    ['an unknown instruction', '', '0f 04'],
-    ['UD2', 'opcode=ud2', '0f 0b'],
-  ])('%s: exit code 3, one line with RIP and bytes', async (_case, append, bytes) => {
+    ['an unknown instruction', '', 'triple fault by an unknown instruction', '0f 04'],
+    ['an SSE instruction', 'opcode=sse', 'triple fault by an unknown instruction', '0f 57 c0'],
+    ['UD2', 'opcode=ud2', 'triple fault', '0f 0b'],
+  ])('%s: exit code 3, one line with RIP and bytes', async (_case, append, reason, bytes) => {
     const { code, stderr } = await run('unknown-instruction', '--append', append);
     expect(code).toBe(3);
     expect(stderr).toMatch(
       /^nvmx: unknown-instruction\.elf: the guest died: [^\n]+, at RIP 0x[0-9a-f]+, bytes [^\n]+\n$/,
     );
+    expect(stderr).toContain(`died: ${reason}, at RIP`);
     expect(stderr).toContain(`bytes ${bytes}`);
   });
 

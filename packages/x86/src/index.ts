@@ -1,4 +1,5 @@
 export { HOST_TICK_VECTOR } from './boundary.ts';
+export { isInstruction } from './decode/decoder.ts';
 export { EptOutcome, type EptRequest, EptWalk, eptAccess, walkEpt } from './ept.ts';
 export type { ProcessorObserver } from './observer.ts';
 export {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Decoder } from '../src/decode/decoder.ts';
-import { type InstructionRow, instructionTable, RowFlag } from '../src/index.ts';
+import { type InstructionRow, instructionTable, isInstruction, RowFlag } from '../src/index.ts';
 import { Attribute, type CodeMode, type Instruction } from '../src/instruction.ts';
 import { parseHex } from './guest.ts';
 
@@ -129,5 +129,24 @@ describe('the instruction table', () => {
       expect([opcode, i?.row]).toEqual([opcode, undefined]);
       expect((i?.attributes ?? 0) & Attribute.ENDS_BLOCK).toBe(Attribute.ENDS_BLOCK);
     }
+  });
+});
+
+describe('isInstruction', () => {
+  it.each([
+    ['90', true],
+    ['0f0b', true],
+    ['0f04', false],
+    ['0f01c1', true],
+    ['660f3880', false],
+    ['f00f0b', false],
+    ['48', false],
+  ])('%s: %s', (hex, expected) => {
+    expect(isInstruction(Uint8Array.from(Buffer.from(hex, 'hex')), { mode: 64 })).toBe(expected);
+  });
+
+  it('an opcode of legacy modes only is none in 64-bit mode', () => {
+    const pusha = Uint8Array.of(0x06, 0x90);
+    expect(isInstruction(pusha, { mode: 64 })).toBe(false);
   });
 });

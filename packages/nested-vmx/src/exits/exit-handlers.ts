@@ -32,7 +32,7 @@ type ExitHandler = (vcpu: Vcpu) => void;
 const handlers: ReadonlyMap<number, ExitHandler> = new Map<number, ExitHandler>([
   [exitReason.EXCEPTION_NMI, handleExceptionNmi],
   [exitReason.EXTERNAL_INTERRUPT, () => {}],
-  [exitReason.TRIPLE_FAULT, (vcpu) => vcpu.die('triple fault')],
+  [exitReason.TRIPLE_FAULT, dieOfTripleFault],
   [exitReason.INTERRUPT_WINDOW, handleInterruptWindow],
   [exitReason.CPUID, handleCpuid],
   [exitReason.HLT, handleHlt],
@@ -65,6 +65,10 @@ export function handleExit(vcpu: Vcpu, reason: number): void {
   const handler = handlers.get(reason & 0xffff);
   if (handler === undefined) vcpu.die(`L0 has no handler for exit reason ${reason & 0xffff}`);
   else handler(vcpu);
+}
+
+function dieOfTripleFault(vcpu: Vcpu): void {
+  vcpu.die(vcpu.standsAtInstruction() ? 'triple fault' : 'triple fault by an unknown instruction');
 }
 
 function raiseInvalidOpcode(vcpu: Vcpu): void {

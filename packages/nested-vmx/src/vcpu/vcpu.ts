@@ -2,7 +2,7 @@ import type { HostMemory, TraceSink } from '@nvmx/guest-memory';
 import type { PageBackend, VmMemory } from '@nvmx/mmu-events';
 import { drive, type SrcuToken } from '@nvmx/sync';
 import { EXIT_FAILED_VMENTRY, exitReason, field, Vmcs } from '@nvmx/vmx-fields';
-import { Processor, type ProcessorObserver } from '@nvmx/x86';
+import { isInstruction, Processor, type ProcessorObserver } from '@nvmx/x86';
 import { handleExit } from '../exits/exit-handlers.ts';
 import { HypervInterface } from '../exits/hyperv.ts';
 import { Msrs } from '../exits/msrs.ts';
@@ -159,6 +159,12 @@ export class Vcpu implements ProcessorObserver {
   die(reason: string): void {
     const rip = this.vmcs.readBig(field.GUEST_RIP);
     this.#outcome ??= { kind: 'died', reason, rip, bytes: this.#instructionBytes(rip) };
+  }
+
+  /** Whether the processor knows the instruction at RIP of L1. True where its bytes cannot be read. */
+  standsAtInstruction(): boolean {
+    const bytes = this.#instructionBytes(this.vmcs.readBig(field.GUEST_RIP));
+    return bytes.length === 0 || isInstruction(bytes, { mode: 64 });
   }
 
   /** Raises an exception in the guest that runs; L1 sees it first when it intercepts that vector. */

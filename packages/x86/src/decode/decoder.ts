@@ -45,6 +45,15 @@ function buildEntries(table: readonly ExecutableRow[]): readonly (OpcodeEntry | 
   return built;
 }
 
+/**
+ * Whether the processor has an instruction that begins these bytes. False says #UD for the opcode itself; true promises
+ * no more than a row of the table, which may raise #UD by its own rules (UD2 does).
+ */
+export function isInstruction(bytes: Uint8Array, o: { readonly mode: CodeMode }): boolean {
+  const i = new Decoder().decode({ bytes, base: 0, offset: 0, available: bytes.length, mode: o.mode });
+  return i?.row !== undefined;
+}
+
 /** Turns bytes into instructions by the table. Holds the state of one decode; reused, so that it allocates only the result. */
 export class Decoder {
   readonly #cursor = new ByteCursor();
