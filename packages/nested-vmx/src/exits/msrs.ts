@@ -1,6 +1,18 @@
-import { cr0, efer, featureControl, field, isCanonicalPair, msr, pairToBig, vmEntry } from '@nvmx/vmx-fields';
+import {
+  bigHigh,
+  bigLow,
+  cr0,
+  efer,
+  featureControl,
+  field,
+  isCanonicalPair,
+  msr,
+  pairToBig,
+  vmEntry,
+} from '@nvmx/vmx-fields';
 import { capabilityMsrs } from '../capabilities.ts';
 import { clearControl, setControl } from '../controls.ts';
+import { isPat } from '../pat.ts';
 import type { Vcpu } from '../vcpu/vcpu.ts';
 
 /** Locked and with VMX outside SMX, as firmware leaves it. */
@@ -43,15 +55,6 @@ const inProcessor = (index: number, isValid: (value: bigint) => boolean = () => 
 const isCanonical = (value: bigint): boolean => isCanonicalPair(Number(value >> 32n), { addressBits: 48 });
 const fitsLow = (value: bigint): boolean => value >> 32n === 0n;
 
-/** Each byte of IA32_PAT is 0, 1, 4, 5, 6 or 7. */
-function isPat(value: bigint): boolean {
-  for (let rest = value; rest !== 0n; rest >>= 8n) {
-    const type = rest & 0xffn;
-    if (type > 7n || type === 2n || type === 3n) return false;
-  }
-  return true;
-}
-
 const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
   [msr.IA32_TIME_STAMP_COUNTER, { read: (vcpu) => vcpu.timeStampCounter(vcpu.vmcs), write: writeTimeStampCounter }],
   [msr.IA32_FEATURE_CONTROL, { read: (vcpu) => vcpu.msrs.featureControl, write: writeFeatureControl }],
@@ -60,7 +63,7 @@ const rows: ReadonlyMap<number, MsrRow> = new Map<number, MsrRow>([
   [msr.IA32_SYSENTER_ESP, inVmcs(field.GUEST_SYSENTER_ESP, isCanonical)],
   [msr.IA32_SYSENTER_EIP, inVmcs(field.GUEST_SYSENTER_EIP, isCanonical)],
   [msr.IA32_DEBUGCTL, inVmcs(field.GUEST_IA32_DEBUGCTL, (value) => value === 0n)],
-  [msr.IA32_PAT, inVmcs(field.GUEST_IA32_PAT, isPat)],
+  [msr.IA32_PAT, inVmcs(field.GUEST_IA32_PAT, (value) => isPat(bigLow(value), bigHigh(value)))],
   [msr.IA32_EFER, { read: (vcpu) => vcpu.vmcs.readBig(field.GUEST_IA32_EFER), write: writeEfer }],
   [msr.IA32_FS_BASE, inVmcs(field.GUEST_FS_BASE, isCanonical)],
   [msr.IA32_GS_BASE, inVmcs(field.GUEST_GS_BASE, isCanonical)],

@@ -20,6 +20,7 @@ import {
 import { controlCapabilities, fixedBits } from '../capabilities.ts';
 import { hasControl, hasPin, hasProc, hasSecondary } from '../controls.ts';
 import { isAligned, PHYSICAL_ADDRESS_BITS, PHYSICAL_ADDRESS_END, physicalAddress } from '../mmu/physical-address.ts';
+import { isPat } from '../pat.ts';
 import { isValidEvent, vectorOf } from '../vcpu/event-info.ts';
 import { entryLoadList, exitLoadList, exitStoreList, isValidMsrList, type MsrList } from './msr-lists.ts';
 
@@ -271,7 +272,9 @@ export const hostStateChecks: readonly EntryCheck[] = [
   {
     id: 'host-pat',
     section: HOST_REGISTERS,
-    holds: implies(exit(vmExit.VM_EXIT_LOAD_IA32_PAT), (v) => isValidPat(v, field.HOST_IA32_PAT)),
+    holds: implies(exit(vmExit.VM_EXIT_LOAD_IA32_PAT), (v) =>
+      isPat(v.read32(field.HOST_IA32_PAT), high(v, field.HOST_IA32_PAT)),
+    ),
   },
   { id: 'host-selectors', section: HOST_SEGMENTS, holds: (v) => hostSelectors.every((word) => selector(word)(v)) },
   { id: 'host-cs', section: HOST_SEGMENTS, holds: (v) => v.read32(field.HOST_CS_SELECTOR) !== 0 },
@@ -317,17 +320,6 @@ function isValidEfer(v: Vmcs, o: { readonly word: number; readonly longMode: boo
   return lma === o.longMode && lma === ((value & efer.LME) !== 0);
 }
 
-/** Each byte of IA32_PAT is 0, 1, 4, 5, 6 or 7. */
-function isValidPat(v: Vmcs, word: number): boolean {
-  for (const half of [v.words[word], v.words[word + 1]]) {
-    for (let shift = 0; shift < 32; shift += 8) {
-      const type = (half >>> shift) & 0xff;
-      if (type > 7 || type === 2 || type === 3) return false;
-    }
-  }
-  return true;
-}
-
 /** Failures are VM exits with reason 33 and bit 31. */
 export const guestStateChecks: readonly EntryCheck[] = [
   { id: 'guest-cr0', section: GUEST_REGISTERS, holds: fixed(field.GUEST_CR0, fixedBits.cr0) },
@@ -355,7 +347,9 @@ export const guestStateChecks: readonly EntryCheck[] = [
   {
     id: 'guest-pat',
     section: GUEST_REGISTERS,
-    holds: implies(entry(vmEntry.VM_ENTRY_LOAD_IA32_PAT), (v) => isValidPat(v, field.GUEST_IA32_PAT)),
+    holds: implies(entry(vmEntry.VM_ENTRY_LOAD_IA32_PAT), (v) =>
+      isPat(v.read32(field.GUEST_IA32_PAT), high(v, field.GUEST_IA32_PAT)),
+    ),
   },
   { id: 'guest-rflags', section: GUEST_RIP_FLAGS, holds: isValidRflags },
   { id: 'guest-rip', section: GUEST_RIP_FLAGS, holds: isValidRip },

@@ -1,6 +1,5 @@
 import {
   crAccessType,
-  exceptionVector,
   exitReason,
   field,
   interruptionType,
@@ -13,8 +12,8 @@ import {
 import { RCX } from '@nvmx/x86';
 import { hasProc, hasSecondary } from '../controls.ts';
 import { decodeCrAccess, requestedCr0 } from '../exits/control-registers.ts';
-import { typeOf, vectorOf } from '../vcpu/event-info.ts';
-import { matchesPageFault } from '../vcpu/events.ts';
+import { typeOf } from '../vcpu/event-info.ts';
+import { l1Intercepts } from '../vcpu/events.ts';
 import { readRegister } from '../vcpu/guest-registers.ts';
 import type { Vcpu } from '../vcpu/vcpu.ts';
 import { readAsL2 } from './vmcs02.ts';
@@ -66,15 +65,11 @@ export function l1WantsExit(vcpu: Vcpu, reason: number): boolean {
   return (intercepts.get(reason & 0xffff) ?? always)(vcpu);
 }
 
-/** NMIs are L0's; for exceptions vmcs12's bitmap decides, for #PF together with mask and match. */
+/** NMIs are L0's; for exceptions vmcs12 decides. */
 function l1WantsException(vcpu: Vcpu): boolean {
-  const { vmcs12 } = vcpu.nested;
   const info = vcpu.vmcs.read32(field.VM_EXIT_INTR_INFO);
   if (typeOf(info) === interruptionType.NMI) return false;
-  const vector = vectorOf(info);
-  const inBitmap = ((vmcs12.read32(field.EXCEPTION_BITMAP) >>> vector) & 1) === 1;
-  if (vector !== exceptionVector.PF) return inBitmap;
-  return inBitmap === matchesPageFault(vcpu, vcpu.vmcs.read32(field.VM_EXIT_INTR_ERROR_CODE));
+  return l1Intercepts(vcpu, { info, errorCode: vcpu.vmcs.read32(field.VM_EXIT_INTR_ERROR_CODE) });
 }
 
 function l1WantsCrAccess(vcpu: Vcpu): boolean {

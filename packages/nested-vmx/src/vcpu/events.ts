@@ -81,7 +81,8 @@ function exceptionExit(event: InjectedEvent, qualification: { readonly low: numb
   };
 }
 
-function l1Intercepts(vcpu: Vcpu, event: InjectedEvent): boolean {
+/** Whether vmcs12 intercepts an exception of L2: its bitmap decides, for #PF together with mask and match. */
+export function l1Intercepts(vcpu: Vcpu, event: Pick<InjectedEvent, 'info' | 'errorCode'>): boolean {
   const { vmcs12 } = vcpu.nested;
   const vector = vectorOf(event.info);
   const inBitmap = ((vmcs12.read32(field.EXCEPTION_BITMAP) >>> vector) & 1) === 1;
@@ -90,7 +91,7 @@ function l1Intercepts(vcpu: Vcpu, event: InjectedEvent): boolean {
 }
 
 /** Whether a page-fault error code is one that the mask and match of vmcs12 select. */
-export function matchesPageFault(vcpu: Vcpu, errorCode: number): boolean {
+function matchesPageFault(vcpu: Vcpu, errorCode: number): boolean {
   const { vmcs12 } = vcpu.nested;
   const masked = errorCode & PAGE_FAULT_CODE_MASK & vmcs12.read32(field.PAGE_FAULT_ERROR_CODE_MASK);
   return masked >>> 0 === vmcs12.read32(field.PAGE_FAULT_ERROR_CODE_MATCH);
