@@ -131,3 +131,43 @@ describe('VM entry of L1 into L2', () => {
     expect(vmcs12.read32(field.IDT_VECTORING_INFO_FIELD)).toBe(0);
   });
 });
+
+describe('exceptions of L2', () => {
+  const UD2 = [0x0f, 0x0b];
+  /** MOV EAX, [0x40000000]: nothing maps the address, so that the error code is 0. */
+  const READ_UNMAPPED = [0x8b, 0x04, 0x25, 0x00, 0x00, 0x00, 0x40];
+  const UD = 2 ** 6;
+  const PF = 2 ** 14;
+
+  /** L2 has no IDT: what L1 does not intercept ends as a triple fault. */
+  it.each([
+    ['#UD in the bitmap', UD2, { bitmap: UD, mask: 0, match: 0 }, exitReason.EXCEPTION_NMI, 0x8000_0306],
+    ['#UD, another bit in the bitmap', UD2, { bitmap: PF, mask: 0, match: 0 }, exitReason.TRIPLE_FAULT, 0],
+    [
+      '#PF in the bitmap, match',
+      READ_UNMAPPED,
+      { bitmap: PF, mask: 0, match: 0 },
+      exitReason.EXCEPTION_NMI,
+      0x8000_0b0e,
+    ],
+    ['#PF in the bitmap, no match', READ_UNMAPPED, { bitmap: PF, mask: 1, match: 1 }, exitReason.TRIPLE_FAULT, 0],
+    [
+      '#PF not in the bitmap, no match',
+      READ_UNMAPPED,
+      { bitmap: 0, mask: 1, match: 1 },
+      exitReason.EXCEPTION_NMI,
+      0x8000_0b0e,
+    ],
+    ['#PF not in the bitmap, match', READ_UNMAPPED, { bitmap: 0, mask: 0, match: 0 }, exitReason.TRIPLE_FAULT, 0],
+  ])('%s', (_name, code, o, reason, information) => {
+    const ready = readyL1([l1.vmlaunch], (v) => {
+      v.write32(field.EXCEPTION_BITMAP, o.bitmap);
+      v.write32(field.PAGE_FAULT_ERROR_CODE_MASK, o.mask);
+      v.write32(field.PAGE_FAULT_ERROR_CODE_MATCH, o.match);
+    });
+    ready.vcpu.memory.copyTo(L2_CODE, Uint8Array.from(code));
+    ready.go();
+    expect(reasonOf(ready)).toBe(reason);
+    expect(ready.vcpu.nested.vmcs12.read32(field.VM_EXIT_INTR_INFO)).toBe(information);
+  });
+});
